@@ -1,12 +1,13 @@
 """Certificates in a Trilith pack, for trilith_verify.py: an SVID is that of its issuance, and led to a root of the
-reader's trust file when it was used. Names that certificates constrain and the lengths of paths are looked at by
-`trilith verify` alone. What does not hold is raised as a Failure with its code.
+reader's trust file when it was used. Names that certificates constrain, the lengths of paths and which algorithms sign
+are looked at by `trilith verify` alone. What does not hold is raised as a Failure with its code.
 """
 from datetime import datetime, timezone
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from c2sp import Failure, sha256, unbase64
 
@@ -45,11 +46,18 @@ def committed(tbs):
         at = end
     return sha256(tbs)
 
-def extension(certificate, kind):
+def extension(certificate, kind, critical=False):
+    """The content of an extension; None without it, and where it has to be critical and is not."""
     try:
-        return certificate.extensions.get_extension_for_class(kind).value
+        found = certificate.extensions.get_extension_for_class(kind)
     except x509.ExtensionNotFound:
         return None
+    return found.value if found.critical or not critical else None
+
+def extended(certificate, *needed):
+    """True if the certificate is for these uses, or does not say for which."""
+    usage = extension(certificate, x509.ExtendedKeyUsage)
+    return usage is None or all(one in usage for one in needed)
 
 def signs(authority):
     """True if the certificate is of an authority."""
@@ -65,7 +73,8 @@ def path(certificate, authorities, roots, at, left=MAX_CHAIN):
     for issuer in roots + (authorities if left else []):
         try:
             valid = issuer.not_valid_before_utc <= at <= issuer.not_valid_after_utc
-            if not valid or issuer not in roots and not signs(issuer):
+            fit = issuer in roots or signs(issuer) and extended(issuer, ExtendedKeyUsageOID.CLIENT_AUTH)
+            if not valid or not fit:
                 continue
             certificate.verify_directly_issued_by(issuer)
         except (ValueError, TypeError, InvalidSignature):
@@ -77,12 +86,13 @@ def path(certificate, authorities, roots, at, left=MAX_CHAIN):
 
 def is_of(svid, issuance, domain):
     """True if an SVID is that of an issuance whose digest it has."""
-    usage, names = (extension(svid, kind) for kind in (x509.KeyUsage, x509.SubjectAlternativeName))
+    usage, names = extension(svid, x509.KeyUsage, critical=True), extension(svid, x509.SubjectAlternativeName)
     uris = names.get_values_for_type(x509.UniformResourceIdentifier) if names else []
     times = [int(time.timestamp()) for time in (svid.not_valid_before_utc, svid.not_valid_after_utc)]
     return (
         uris == [issuance["spiffe_id"]] and uris[0].startswith(f"spiffe://{domain}/") and not signs(svid)
         and usage is not None and usage.digital_signature and not usage.key_cert_sign and not usage.crl_sign
+        and extended(svid, ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
         and format(svid.serial_number, "x").zfill(len(issuance["serial"])) == issuance["serial"]
         and times == [issuance["not_before"], issuance["not_after"]]
         and key_digest(svid) == unbase64(issuance["key"])
@@ -131,7 +141,7 @@ def check_certificates(sections, records, domain, roots):
                 fail(name, "it was not valid when it was used, or leads to no root of the trust file")
             if key_digest(chain[0]) != unbase64(record.body["issuer"]):
                 fail(name, "another authority issued it than the issuance says")
-            used += chain
+            used += chain[:-1]  # the last is a root, which the trust file has and no pack needs
         told[name.partition("/")[2]] = index
     for name, (authority, _) in authorities.items():
         if authority not in used:

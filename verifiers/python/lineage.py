@@ -8,7 +8,6 @@ from trilith_formats import fits, parse_record
 
 CONTEXT = "trilith-ledger-succession-v1"
 MAX_LINKS = 256
-FIELDS = {"what", "old", "new", "old_signature", "new_signature", "reason", "statement"}
 
 def place(origin):
     """The name of the first log of the lineage, and which of it this one is: `example.org/server@2` is the second."""
@@ -40,7 +39,7 @@ def open_link(body, where):
         ordered = place(old.origin)[0] == place(new.origin)[0] and place(old.origin)[1] < place(new.origin)[1]
         if (
             (context, end) != (CONTEXT, "") or number is None or len(unbase64(root) or b"") != 32 or not ordered
-            or not set(body) <= FIELDS or (unbase64(body["old"]), unbase64(body["new"])) != (old.spki, new.spki)
+            or not is_link(body) or not fits(body, "key-rotation", exact=False) or (unbase64(body["old"]), unbase64(body["new"])) != (old.spki, new.spki)
             or old.raw == new.raw or None in (body["old_signature"], body["new_signature"])
         ):
             raise wrong
@@ -51,34 +50,43 @@ def open_link(body, where):
             raise Failure("LEDGER-LINK-SIGNATURE", where, f"the statement is not signed by {key.origin}")
     return old, new, number, root
 
-def follow(key, links, where):
-    """The logs of the lineage of `key`, the oldest first: each key, and the records that it could sign."""
+def follow(key, known, links, where):
+    """The logs of the lineage of `key`, the oldest first: each key, and the tree that its log ended with, size and root.
+    `known` is what was followed before; what `links` add leads on from that. With the links that lead there."""
+    opened = {}
+    for at, body in [*(("the trust file", link) for link in known), *links]:
+        opened.setdefault(open_link(body, at), body)
     if len(links) > MAX_LINKS:
         raise Failure("LEDGER-LINK-FORMAT", where, f"a lineage has at most {MAX_LINKS} links")
-    opened = list(dict.fromkeys(open_link(body, at) for at, body in links))
     while before := [link[0] for link in opened if link[1] == key]:
         key = before[0]
-    logs = [[key, None]]
+    logs, led = [[key, None]], []
     while after := [link for link in opened if link[0] == logs[-1][0]]:
         if len(after) > 1:
             raise Failure("LEDGER-LINEAGE-FORKED", where, f"{logs[-1][0].origin} goes on as two logs")
-        for log in logs:
-            log[1] = after[0][2] if log[1] is None else min(log[1], after[0][2])
+        for log in logs:  # what a later log gave up of an earlier one's is not in the tree
+            log[1] = after[0][2:] if log[1] is None or after[0][2] <= log[1][0] else log[1]
         logs.append([after[0][1], None])
-    return logs
+        led.append(opened[after[0]])
+    return logs, led
 
 def open_head(note, logs, where):
-    """What a log of the lineage signed, and not beyond its end; with the note's text and lines."""
+    """What the newest log signed, or of an earlier one the whole tree that its link names: below that a key that was
+    replaced can have signed anything since. With the note's text and lines."""
     named = [log for log in logs if log[0].origin == note.split("\n")[0]]
     key, end = named[0] if named else logs[-1]
     head, text, lines = open_checkpoint(note, key, where)
-    if end is not None and head.size > end:
-        raise Failure("LEDGER-CHECKPOINT-ENDED", where, f"{head.origin} ended with {end} records")
+    if end is not None and head.size > end[0]:
+        raise Failure("LEDGER-CHECKPOINT-ENDED", where, f"{head.origin} ended with {end[0]} records")
+    if end is not None and head.size < end[0]:
+        raise Failure("LEDGER-CHECKPOINT-FORMER", where, f"nothing shows that it is of what {head.origin} ended with")
+    if end is not None and head.root != unbase64(end[1]):
+        raise Failure("LEDGER-CHECKPOINT-END-FORKED", where, f"{head.origin} ended with another root")
     return head, text, lines
 
-def read_links(sections, links):
-    """The links of the trust file, and those of the pack's records, which vouch for themselves."""
-    found = [("the trust file", link) for link in links]
+def read_links(sections):
+    """The links of the pack's records, which vouch for themselves."""
+    found = []
     for name in [name for name in sections if name.startswith("record/0/")]:
         try:
             record = parse_record(next(entries_of(sections[name]))[0])

@@ -15,7 +15,8 @@ order, as far as the first thing that fails, which is named by a code of docs/re
  7. tiles and entry bundles: all of a ledger or none, from each record up to the checkpoint's root;
  8. completeness: the answers are found again, among all entries where those are there. None is missing, and no
     record is there that neither answers nor is rested on;
- 9. blobs: a record names each, by its digest;
+ 9. blobs: a record names each, by its digest. What an erasure says to be gone is so by the server's word: what two
+    authors signed of it is looked at by `trilith verify` alone;
 10. certificates: each is that of an issuance of the pack, which led to a root of FILE when it was used, or is of an
     authority between the two.
 NOT checked here: whether a decision follows from its estate or a verdict from its evidence, which `trilith verify`
@@ -251,7 +252,7 @@ def read_and_check(pack, domain, key, policy, roots, links):
             return sections[f"checkpoint/{number}"].decode()
         except (KeyError, UnicodeDecodeError):
             raise Failure("PACK-CHECKPOINT", f"checkpoint/{number}", "it is missing or not text") from None
-    logs = follow(key, read_links(sections, links), "checkpoint/0")
+    logs, _ = follow(key, links, read_links(sections), "checkpoint/0")
     (key, _), trusted = logs[0], logs[-1][0]
     head, text, lines = open_head(note(0), logs, "checkpoint/0")
     cosigned, reached = judge(policy, text, lines, "checkpoint/0") if policy else ([], True)
@@ -457,7 +458,8 @@ def read_file(path, limit, code):
     return data
 
 def main():
-    parser = argparse.ArgumentParser(description="Verifies a Trilith pack; see the top of this file.")
+    example = "Example: python3 trilith_verify.py agent.pack --trust trust.json"
+    parser = argparse.ArgumentParser(description="Verifies a Trilith pack; see the top of this file.", epilog=example)
     parser.add_argument("pack")
     parser.add_argument("--trust", required=True)
     parser.add_argument("--json", action="store_true")
@@ -475,13 +477,17 @@ def main():
         print(plain(f"trilith_verify: {failure.code}: {failure.where}{place}: {failure.message}"), file=sys.stderr)
         return status
     lines = ["verified" + (", and complete" if told["complete"] else "; NOT shown to be complete:")]
-    lines += [*told["not_shown"], f"asked: {told['question']}"]
+    lines += [*told["not_shown"], f"asked: {told['question']}", "made again: nothing; trilith verify does"]
     names = "record {index} of {ledger} names {sha256}, erased by record {record} on {time} ({by}): {reason}"
     lines += [names.format(**one) for one in told["erased"]]
+    if told["erased"]:
+        lines.append("that this might go is the server's word: what authors signed of it, trilith verify looks at")
     for head in told["checkpoints"]:
         complete = "complete" if head["complete"] else "NOT shown to be complete"
         until = "" if head["until"] is None else f", as of {head['until']}"
         lines.append(f"{head['origin']} of {head['size']} records{until}: {head['answers']} answer; {complete}")
+    lines += [f"certificate {one['sha256']}: of issuance {one['issuance']}" for one in told["certificates"]]
+    lines += [f"cosigned by {one['name']} at {one['time']}" for one in (told["quorum"] or {}).get("cosignatures", [])]
     try:
         print(json.dumps(told) if arguments.json else "\n  ".join(map(plain, lines)), flush=True)
     except BrokenPipeError:  # whoever reads has read enough

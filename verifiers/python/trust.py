@@ -23,6 +23,10 @@ def read_trust(data):
     check(re.fullmatch("[a-z0-9._-]{1,255}", domain), f"{domain!r} is no trust domain")
     check(key.origin.startswith(domain + "/"), f"its ledger key is of {key.origin}, not of the trust domain {domain}")
     check(policy is None or not policy.logs or key in policy.logs, "its policy is of other logs than its ledger key")
-    logs = follow(key, [("the trust file", link) for link in links], "the trust file")
+    check(isinstance(links, list), "its lineage")
+    try:
+        logs, links = follow(key, [], [("the trust file", link) for link in links], "the trust file")
+    except Failure as error:
+        check(False, f"its lineage: {error}")
     check(logs[-1][0] == key, "its lineage does not end with its ledger key")
     return domain, key, policy, [unbase64(root) for root in roots], links

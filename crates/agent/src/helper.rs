@@ -137,7 +137,12 @@ impl<'a> Follow<'a> {
         };
         let svids = stream.next().await?;
         self.retry = FIRST_RETRY;
+        let given = svids.len();
         let chosen = self.choose(svids)?;
+        if given > 1 && self.identity.is_none() && !self.held {
+            // Standard error is the program's as well: once, and only where there was a choice.
+            tracing::warn!(identity = %chosen.spiffe_id, given, "the first of several identities is taken: --identity names another");
+        }
         self.held = true;
         Ok(chosen)
     }

@@ -18,6 +18,7 @@ use crate::witnessed::Witnessing;
 use attest::transcript;
 use crypto::{KeyPair, Signer};
 use facts::{Finding, Timestamp};
+use ledger::LedgerKey;
 use link::LinkError;
 use proto::v1;
 use proto::v1::node_client::NodeClient;
@@ -118,13 +119,7 @@ impl Identity {
         };
         let receipts = Receipts::new(trust_domain, &state.ledger_key.0, &config.data_dir);
         let receipts = receipts.map_err(IdentityError::Refused)?;
-        if let Err(unrecorded) = recorded(&receipts, trust_domain, &state) {
-            // The ledger may have gone on as a new log since the key was pinned.
-            join::learn(&receipts, config)
-                .await
-                .map_err(|_| unrecorded)?;
-            recorded(&receipts, trust_domain, &state)?;
-        }
+        recorded_since(&receipts, config, trust_domain, &state).await?;
         // There is one identity in the life of a process.
         if let Some(witnesses) = &config.witnesses {
             let opened =
@@ -375,6 +370,49 @@ fn recorded(
         .map_err(IdentityError::Refused)
 }
 
+/// As [`recorded`], of an SVID that was issued just now: under the newest key that is known here.
+fn recorded_now(
+    receipts: &Receipts,
+    trust_domain: &TrustDomain,
+    state: &NodeState,
+) -> Result<(), IdentityError> {
+    let message = state.bundle.message(trust_domain.as_str());
+    let (bundle, _) = trust::read(trust_domain, &message).map_err(IdentityError::Refused)?;
+    let chain: Vec<&[u8]> = state.chain.iter().map(|blob| blob.0.as_slice()).collect();
+    receipts
+        .x509_new(&bundle, &chain, Timestamp::now())
+        .map(drop)
+        .map_err(IdentityError::Refused)
+}
+
+/// As [`recorded`]. If it was not, the ledger may have gone on as a new log since the key was pinned: then the key that
+/// signs now, which is kept only if the SVID was recorded under it.
+async fn recorded_since(
+    receipts: &Receipts,
+    config: &AgentConfig,
+    trust_domain: &TrustDomain,
+    state: &NodeState,
+) -> Result<Option<Arc<LedgerKey>>, IdentityError> {
+    let Err(unrecorded) = recorded(receipts, trust_domain, state) else {
+        return Ok(None);
+    };
+    let message = state.bundle.message(trust_domain.as_str());
+    let (bundle, _) = trust::read(trust_domain, &message).map_err(IdentityError::Refused)?;
+    let bundle = Arc::new(bundle);
+    let links = match join::lineage(config, trust_domain, Arc::<Bundle>::clone(&bundle)).await {
+        Ok(links) if links.is_empty() => return Err(unrecorded),
+        Ok(links) => links,
+        Err(error) => {
+            tracing::warn!(error = %facts::with_causes(&error), "the server is not asked how its ledger went on");
+            return Err(unrecorded);
+        }
+    };
+    let chain: Vec<&[u8]> = state.chain.iter().map(|blob| blob.0.as_slice()).collect();
+    receipts
+        .succeed_by(&links, &bundle, &chain, Timestamp::now())
+        .map_err(IdentityError::Refused)
+}
+
 fn lasts(trust_domain: &TrustDomain, state: &NodeState) -> bool {
     validity(trust_domain, state).is_some_and(|(_, end)| end > Timestamp::now())
 }
@@ -493,16 +531,11 @@ impl Renewal {
         let (_, receipts) = self.shared.trusted().ok_or(UNCHECKED)?;
         let mut joined = node.state;
         newer_bundle(&mut joined, &identity.state());
-        if let Err(unrecorded) = recorded(receipts, &identity.trust_domain, &joined) {
-            let learned = join::learn(receipts, &self.config).await;
-            if let (Some(key), Some(witnessing)) = (
-                learned.map_err(|_| unrecorded)?,
-                self.shared.witnessing.get(),
-            ) {
-                witnessing.succeed(key);
-            }
-            recorded(receipts, &identity.trust_domain, &joined)?;
+        let learned = recorded_since(receipts, &self.config, &identity.trust_domain, &joined);
+        if let (Some(key), Some(witnessing)) = (learned.await?, self.shared.witnessing.get()) {
+            witnessing.succeed(key);
         }
+        recorded_now(receipts, &identity.trust_domain, &joined)?;
         let bundle = joined.bundle.message(identity.trust_domain.as_str());
         trust::take(&self.shared, &identity.trust_domain, &bundle)
             .map_err(IdentityError::Refused)?;
@@ -618,7 +651,7 @@ impl Renewal {
         }
         let (bundle, receipts) = self.shared.trusted().ok_or(UNCHECKED)?;
         receipts
-            .x509(&bundle, &chain, Timestamp::now())
+            .x509_new(&bundle, &chain, Timestamp::now())
             .map_err(IdentityError::Refused)?;
         self.identity.change(|state| {
             state.chain = joined.certificate_chain.into_iter().map(Blob).collect();

@@ -6,13 +6,11 @@ use crate::enclave::Enclave;
 use crate::hardware::{self, Hardware};
 use crate::measured::List;
 use crate::node_state::{Blob, NodeState, StateDir, StateError, StoredBundle};
-use crate::receipts::Receipts;
 use attest::transcript;
 use attest_tpm::{Challenge, Channel, JoinAnswer};
 use crypto::{KeyPair, Signer};
 use device::tpm;
 use facts::Finding;
-use ledger::LedgerKey;
 use link::{AnchorsError, Link, LinkError};
 use proto::v1;
 use proto::v1::join_client::JoinClient;
@@ -229,17 +227,15 @@ fn not_told(error: AnchorsError) -> JoinError {
     }
 }
 
-/// Asks the server how its ledger went on as new logs. Whoever answers is believed nothing: links vouch for
-/// themselves. The key that signs now, if that is news.
-pub(crate) async fn learn(
-    receipts: &Receipts,
+/// How the server's ledger went on as new logs: a JSON list of links, or nothing. Only the server itself is heard: one
+/// answer of a thief who has a former key would stand against the server's own for good.
+pub(crate) async fn lineage(
     config: &AgentConfig,
-) -> Result<Option<Arc<LedgerKey>>, JoinError> {
-    let links = link::lineage(&config.server).await.map_err(not_told)?;
-    if links.is_empty() {
-        return Ok(None);
-    }
-    receipts.succeed(&links).map_err(JoinError::Refused)
+    trust_domain: &TrustDomain,
+    bundles: Arc<dyn BundleSource>,
+) -> Result<String, JoinError> {
+    let told = link::lineage(&config.server, trust_domain, bundles);
+    told.await.map_err(not_told)
 }
 
 /// What the server approves for the machines of `ring`, asked for without any identity.

@@ -9,7 +9,7 @@ use crate::witnessed::Witnessing;
 use arc_swap::ArcSwap;
 use crypto::PublicKey;
 use facts::{Finding, Timestamp};
-use ledger::{Code as _, LedgerKey, lineage};
+use ledger::{Code as _, LedgerKey, VerifiedReceipt, lineage};
 use proto::v1;
 use spiffe_core::{Bundle, JwtSvid, TrustDomain, ValidatedJwt, ValidatedSvid, X509Svid, receipt};
 use std::path::{Path, PathBuf};
@@ -65,9 +65,29 @@ impl Receipts {
     /// # Errors
     /// `AGENT-LINEAGE`, `AGENT-LINEAGE-FORKED`; then nothing is changed.
     pub(crate) fn succeed(&self, links: &str) -> Result<Option<Arc<LedgerKey>>, Finding> {
-        let before = self.key();
-        let key = followed(&before, links)?;
-        if key == *before {
+        let key = followed(&self.key(), links)?;
+        self.take(key)
+    }
+
+    /// As [`Receipts::succeed`], if the links lead to a key under which the SVID of `chain` was recorded.
+    ///
+    /// # Errors
+    /// Those of [`Receipts::succeed`] and [`Receipts::x509`]; then nothing is changed.
+    pub(crate) fn succeed_by<T: AsRef<[u8]>>(
+        &self,
+        links: &str,
+        bundle: &Bundle,
+        chain: &[T],
+        now: Timestamp,
+    ) -> Result<Option<Arc<LedgerKey>>, Finding> {
+        let key = followed(&self.key(), links)?;
+        let valid = X509Svid::parse(chain)?.validate(bundle, now)?;
+        receipt::check(&valid, &key)?;
+        self.take(key)
+    }
+
+    fn take(&self, key: LedgerKey) -> Result<Option<Arc<LedgerKey>>, Finding> {
+        if key == *self.key() {
             return Ok(None);
         }
         // INVARIANT 6: kept before it is believed, so that no start goes back to a key that was replaced.
@@ -82,6 +102,15 @@ impl Receipts {
         let key = Arc::new(key);
         self.ledger.store(Arc::clone(&key));
         Ok(Some(key))
+    }
+
+    /// How the server's ledger is known here to have gone on, for the server to hear: it may have been restored to
+    /// what it was before. Empty if it is of one log.
+    pub(crate) fn links(&self) -> String {
+        match lineage::links(&self.key()) {
+            links if links.is_empty() => String::new(),
+            links => lineage::to_json(&links),
+        }
     }
 
     /// An X.509-SVID that is valid now and was recorded.
@@ -99,7 +128,24 @@ impl Receipts {
         Ok(valid)
     }
 
-    /// As [`Receipts::x509`]; and it is for the identity, serial and key that the server says.
+    /// As [`Receipts::x509`], of an SVID that the server has just issued: under the newest key that is known here.
+    ///
+    /// # Errors
+    /// Those of [`Receipts::x509`], and `AGENT-RECEIPT-FORMER`.
+    pub(crate) fn x509_new<T: AsRef<[u8]>>(
+        &self,
+        bundle: &Bundle,
+        chain: &[T],
+        now: Timestamp,
+    ) -> Result<(ValidatedSvid, VerifiedReceipt), Finding> {
+        let valid = X509Svid::parse(chain)?.validate(bundle, now)?;
+        let key = self.key();
+        let recorded = receipt::check(&valid, &key)?.receipt;
+        newest(&recorded, &key)?;
+        Ok((valid, recorded))
+    }
+
+    /// As [`Receipts::x509_new`]; and it is for the identity, serial and key that the server says.
     pub(crate) fn issued(
         &self,
         bundle: &Bundle,
@@ -107,10 +153,9 @@ impl Receipts {
         witnessing: Option<&Witnessing>,
         now: Timestamp,
     ) -> Result<(), Finding> {
-        let valid = self.x509(bundle, &svid.certificate_chain, now)?;
+        let (valid, recorded) = self.x509_new(bundle, &svid.certificate_chain, now)?;
         if let Some(witnessing) = witnessing {
-            let recorded = receipt::check(&valid, &self.key())?;
-            witnessing.check(&recorded.receipt.checkpoint, now)?;
+            witnessing.check(&recorded.checkpoint, now)?;
         }
         let same = valid.spiffe_id.as_str() == svid.spiffe_id
             && valid.serial == svid.serial
@@ -151,14 +196,30 @@ impl Receipts {
         witnessing: Option<&Witnessing>,
         now: Timestamp,
     ) -> Result<(), Finding> {
-        let valid = self.jwt(bundle, token, audience, now)?;
+        let valid = JwtSvid::parse(token)?.validate(bundle, audience, now)?;
+        let key = self.key();
+        let recorded = receipt::check_jwt(&valid, &key)?.receipt;
+        newest(&recorded, &key)?;
         if let Some(witnessing) = witnessing {
-            let key = self.key();
-            let recorded = receipt::check_jwt(&valid, &key)?;
-            witnessing.check(&recorded.receipt.checkpoint, now)?;
+            witnessing.check(&recorded.checkpoint, now)?;
         }
         Ok(())
     }
+}
+
+/// INVARIANT 6: whoever has a key that was replaced signs receipts with it, and the agent follows no chain that shows
+/// when. What is new counts under the newest key alone.
+fn newest(recorded: &VerifiedReceipt, key: &LedgerKey) -> Result<(), Finding> {
+    if recorded.checkpoint.origin == *key.origin() {
+        return Ok(());
+    }
+    Err(Finding::new(
+        "AGENT-RECEIPT-FORMER",
+        "what the server has just issued was recorded under a key of its ledger that was replaced",
+    )
+    .expected(format!("a receipt of {}", key.origin()))
+    .observed(format!("one of {}", recorded.checkpoint.origin))
+    .next("it was not taken; look at who answers at the server's address, and treat the replaced key as stolen"))
 }
 
 /// INVARIANT 6: the links that both keys signed lead to another key, and nothing else does.

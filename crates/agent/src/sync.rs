@@ -8,6 +8,7 @@ use crate::config::AgentConfig;
 use crate::enforcing::Enforcer;
 use crate::identity::{Identity, is_lock, is_over, lock};
 use crate::join::finding_of;
+use crate::receipts::Receipts;
 use crate::shared::Shared;
 use crate::trust::{self, Current};
 use crate::witnessed::ELSEWHERE;
@@ -142,6 +143,12 @@ impl Sync {
             bundle_sequence: self.shared.quietly(|core| core.trust_sequence()),
             attests: attesting.is_some(),
             enforces: self.enforcer.installs(),
+            lineage: self
+                .shared
+                .receipts
+                .get()
+                .map(Receipts::links)
+                .unwrap_or_default(),
         };
         send(&sender, v1::node_message::Message::Hello(hello)).await?;
         if let Some(witnessing) = self.shared.witnessing.get() {

@@ -351,7 +351,7 @@ pub struct DemoArguments {
     /// Leave everything running at the end and print commands to look around
     #[arg(long)]
     pub hold: bool,
-    /// Folder of the demo's programs; by default `examples` beside this binary
+    /// Folder of the demo's programs; by default this binary's own
     #[arg(long, value_name = "DIR")]
     pub programs: Option<PathBuf>,
     /// Keep the demo's folder, with every log and file in it
@@ -499,6 +499,25 @@ pub struct FilesArguments {
     pub once: bool,
 }
 
+/// The same refusal, whose usage does not show what the environment says as if it had to be given.
+fn without_environment<W: Into<std::ffi::OsString> + Clone>(
+    error: clap::Error,
+    words: &[W],
+) -> clap::Error {
+    use clap::builder::{OsStr, Resettable};
+    if !error.use_stderr() {
+        return error;
+    }
+    let unset = |argument: clap::Arg| argument.env(Resettable::<OsStr>::Reset);
+    let mut tree = command()
+        .mut_arg("admin_socket", unset)
+        .mut_arg("admin_server", unset);
+    match tree.try_get_matches_from_mut(words.iter().cloned()) {
+        Err(same) if same.kind() == error.kind() => same,
+        _ => error,
+    }
+}
+
 impl Arguments {
     /// Reads the words of a command line, the program's name first.
     ///
@@ -508,8 +527,11 @@ impl Arguments {
     pub fn read<W: Into<std::ffi::OsString> + Clone>(
         words: impl IntoIterator<Item = W>,
     ) -> Result<Self, clap::Error> {
+        let words: Vec<W> = words.into_iter().collect();
         let mut tree = command();
-        let matches = tree.try_get_matches_from_mut(words)?;
+        let matches = tree
+            .try_get_matches_from_mut(words.iter().cloned())
+            .map_err(|error| without_environment(error, &words))?;
         let mut arguments = <Self as clap::FromArgMatches>::from_arg_matches(&matches)
             .map_err(|error| error.format(&mut tree))?;
         let source = matches.value_source("admin_socket");
@@ -595,6 +617,22 @@ mod tests {
 
     fn refused(words: &str) -> String {
         read(words).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_the_environment_says_is_not_in_usage_as_if_it_had_to_be_given() {
+        let words = ["trilith", "verify"].map(std::ffi::OsString::from);
+        let in_use = command().mut_arg("admin_socket", |argument| {
+            // As of an environment that has it: the test has none of its own.
+            argument.env("PATH")
+        });
+        let asked = in_use.clone().try_get_matches_from(words.clone());
+        let told = asked.unwrap_err();
+        assert!(told.to_string().contains("--admin-socket"), "{told}");
+        let told = without_environment(told, &words);
+        assert!(!told.to_string().contains("--admin-socket"), "{told}");
+        let refused = refused("verify");
+        assert!(!refused.contains("--admin-socket"), "{refused}");
     }
 
     /// It was taken and ignored, and the server listened elsewhere.

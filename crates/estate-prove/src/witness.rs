@@ -70,16 +70,23 @@ impl Options {
     }
 }
 
-/// What `new` allows that `old` does not, and the reverse. Nothing if their policies are the same. Blocks the
+/// What `new` allows that `old` does not, and the reverse. Nothing if their policies are the same, and what they are
+/// asked about; what one of them alone is asked about columns is unknown. Blocks the
 /// thread, on which no async runtime may be running. Never fails: what goes wrong is unknown.
 #[must_use]
 pub fn witnesses_blocking(old: &Estate, new: &Estate, options: &Options) -> Option<Witnesses> {
-    if texts(old) == texts(new) {
+    let alike = old.decides_columns() == new.decides_columns();
+    if alike && texts(old) == texts(new) {
         return None;
     }
     let begun = Instant::now();
     let silent = Arc::new(AtomicBool::new(false));
-    let found = if cedar::schema_texts(old).eq(cedar::schema_texts(new)) {
+    let found = if !alike {
+        Err(Unknown::new(
+            "PROVE-SCHEMA",
+            "one of the two versions decides on columns, and the other on tables alone",
+        ))
+    } else if cedar::schema_texts(old).eq(cedar::schema_texts(new)) {
         on_a_prover(|| async {
             let names = solvers(options).await;
             // Each has its own time: what takes long one way leaves the other.

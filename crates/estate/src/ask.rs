@@ -123,6 +123,10 @@ const FEW_QUESTIONS: usize = 256;
 /// A name that PostgreSQL cannot give anything and that no policy names.
 const UNLISTED: &str = "\u{1}";
 
+pub(crate) const fn undeclared_name() -> &'static str {
+    UNLISTED
+}
+
 /// The databases, tool servers and APIs that no file lists.
 pub(crate) fn elsewhere() -> [ResourceRef; 3] {
     [
@@ -205,6 +209,19 @@ impl Estate {
             }
         }
         answer.accesses.sort();
+        answer
+    }
+
+    /// What the identity can do to `resource` alone, as answers show it.
+    pub(crate) fn what_of_one(
+        &self,
+        principal: &str,
+        action: Action,
+        [resource, shown]: [&ResourceRef; 2],
+        prepared: &Prepared,
+    ) -> Answer {
+        let mut answer = self.empty_answer();
+        self.ask(principal, action, resource, shown, prepared, &mut answer);
         answer
     }
 

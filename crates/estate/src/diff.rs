@@ -1,13 +1,17 @@
 //! What a change of the estate comes to: declarations and policies that differ, and the accesses
 //! that differ today, by enumeration.
 
+mod columns;
 mod touched;
 
 use crate::action::Action;
 use crate::ask::Access;
 use crate::cedar::schema_texts;
+use crate::declare::ColumnMode;
 use crate::estate::Estate;
+use crate::model::Settings;
 use crate::resource::ResourceRef;
+use columns::Beside;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use touched::Side;
@@ -19,6 +23,9 @@ pub struct Diff {
     pub from: String,
     pub to: String,
     pub settings_changed: bool,
+    /// Of `estate.toml`, those that stand for something else: `columns: by-table before, decided now`.
+    #[serde(skip_serializing_if = "Named::is_empty")]
+    pub settings: Named,
     pub identities: Named,
     /// Tables, functions and what is in no database, as `Table::"shop/public/cards"`.
     pub resources: Named,
@@ -88,6 +95,7 @@ pub fn diff(old: &Estate, new: &Estate) -> Diff {
         from: old.version().to_owned(),
         to: new.version().to_owned(),
         settings_changed: old.settings() != new.settings(),
+        settings: settings(old, new),
         identities: Named::between(&identities(old), &identities(new)),
         resources: Named::between(&resources(old), &resources(new)),
         references: Named::between(&references(old), &references(new)),
@@ -115,8 +123,16 @@ pub fn diff(old: &Estate, new: &Estate) -> Diff {
         if keys.is_empty() {
             continue;
         }
-        let was = before.accesses(path, &keys, &mut diff.errors);
-        let now = after.accesses(path, &keys, &mut diff.errors);
+        let mut was = before.accesses(path, &keys, &mut diff.errors);
+        let mut now = after.accesses(path, &keys, &mut diff.errors);
+        let beside = Beside {
+            path,
+            old,
+            new,
+            before: &before,
+            after: &after,
+        };
+        beside.add(&mut was, &mut now, &mut diff.errors);
         compare(was, now, &mut diff);
     }
     diff
@@ -162,6 +178,41 @@ fn conditions(access: &Access) -> [BTreeSet<&str>; 3] {
             .map(|residual| residual.condition.as_str())
             .collect()
     })
+}
+
+/// What `estate.toml` says otherwise, with both.
+fn settings(old: &Estate, new: &Estate) -> Named {
+    let (was, now) = (old.settings(), new.settings());
+    let seconds = |lifetime: std::time::Duration| format!("{} s", lifetime.as_secs());
+    let told = |settings: &Settings| {
+        let columns = match settings.columns {
+            ColumnMode::ByTable => "by-table",
+            ColumnMode::Decided => "decided",
+        };
+        [
+            ("trust_domain", settings.trust_domain.clone()),
+            ("classifications", settings.classifications.join(" < ")),
+            ("columns", columns.to_owned()),
+            ("x509 lifetime", seconds(settings.x509_lifetime)),
+            ("jwt lifetime", seconds(settings.jwt_lifetime)),
+            ("recording", format!("{:?}", settings.recording)),
+            ("session_max", seconds(settings.session_max)),
+            ("max_staleness", seconds(settings.max_staleness)),
+            ("evidence_max_age", seconds(settings.evidence_max_age)),
+        ]
+    };
+    let both = told(was).into_iter().zip(told(now));
+    let mut changed: Vec<String> = both
+        .filter(|(was, now)| was != now)
+        .map(|((name, was), (_, now))| format!("{name}: {was} before, {now} now"))
+        .collect();
+    if old.authors() != new.authors() {
+        changed.push("authors".to_owned());
+    }
+    Named {
+        changed,
+        ..Named::default()
+    }
 }
 
 fn identities(estate: &Estate) -> BTreeMap<String, String> {

@@ -10,7 +10,7 @@ mod startup;
 
 pub(crate) use message::{
     Notice, authentication_ok, backend_key, error, flush, negotiate, parameter_status, raw,
-    ready_for_query, sqlstate,
+    ready_for_query, sqlstate, without_data,
 };
 pub use message::{parse, query, text_at};
 pub use startup::{
@@ -80,6 +80,7 @@ pub fn frame(bytes: &[u8], most: usize) -> Result<Option<(Head, &[u8])>, WireErr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::BytesMut;
 
     #[test]
     fn a_length_below_four_is_refused() {
@@ -90,6 +91,19 @@ mod tests {
     fn a_long_message_is_refused_before_it_is_read() {
         let refused = frame(b"Q\x7f\xff\xff\xff", 1024);
         assert!(matches!(refused, Err(WireError::TooLong { tag: 'Q', .. })));
+    }
+
+    #[test]
+    fn an_error_without_data_keeps_nothing_that_may_quote_rows() {
+        let body = b"SERROR\0C23502\0Mnull value\0Drow (1, ada)\0Htry ada\0Wfor ada\0qSELECT 'ada'\0tcards\0\0";
+        let mut told = BytesMut::new();
+        without_data(&mut told, body, "withheld", None);
+        let expected = b"SERROR\0C23502\0Mnull value\0tcards\0Dwithheld\0\0";
+        assert_eq!(frame(&told, 1024).unwrap().unwrap().1, expected);
+        let mut told = BytesMut::new();
+        without_data(&mut told, body, "withheld", Some("no value"));
+        let expected = b"SERROR\0C23502\0Mno value\0tcards\0Dwithheld\0\0";
+        assert_eq!(frame(&told, 1024).unwrap().unwrap().1, expected);
     }
 
     #[test]

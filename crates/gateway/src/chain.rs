@@ -4,7 +4,7 @@
 
 use facts::Finding;
 use ledger::merkle::verify_consistency;
-use ledger::{Checkpoint, Code as _, Hash, LedgerKey};
+use ledger::{Checkpoint, CheckpointError, Code as _, Hash, LedgerKey};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Checkpoints that are remembered by size. An SVID carries the one of its issuance: this is more than are
@@ -77,12 +77,9 @@ impl Chain {
         old_size: u64,
         consistency: &[Hash],
     ) -> Result<(), Finding> {
-        let next = Checkpoint::open(note, &self.key).map_err(|error| {
-            Finding::new("FOLLOW-CHECKPOINT", "a checkpoint does not verify")
-                .observed(format!("{}: {error}", error.code()))
-                .next("nothing was taken from it; look at who answers at the server's address")
-        })?;
+        let next = Checkpoint::open(note, &self.key).map_err(|error| unsound(&error))?;
         let Some((head, _)) = &self.head else {
+            next.shown_by(&self.key).map_err(|error| unsound(&error))?;
             self.remember(next, note);
             return Ok(());
         };
@@ -104,6 +101,9 @@ impl Chain {
                 inconsistent(head.size, &next).observed(format!("a proof from size {old_size}"))
             );
         }
+        // INVARIANT 6: a key that was replaced signs nothing new, also not below its end: what goes on from here need
+        // not go on to where its log ended.
+        next.shown_by(&self.key).map_err(|error| unsound(&error))?;
         verify_consistency(head.size, &head.root, next.size, &next.root, consistency)
             .map_err(|error| inconsistent(head.size, &next).observed(error.to_string()))?;
         self.remember(next, note);
@@ -144,7 +144,9 @@ impl Chain {
         note: &str,
         known: impl Iterator<Item = (u64, Hash)>,
     ) -> Result<(), Finding> {
-        self.extend(note, 0, &[])?;
+        // It was followed, and so it counts under the key that signed it, also where that was replaced since.
+        let kept = Checkpoint::open(note, &self.key).map_err(|error| unsound(&error))?;
+        self.remember(kept, note);
         let head = self.head().0;
         for (size, root) in known.filter(|(size, _)| *size < head) {
             self.known.entry(size).or_insert(root);
@@ -197,6 +199,12 @@ impl Chain {
             self.known.pop_first();
         }
     }
+}
+
+fn unsound(error: &CheckpointError) -> Finding {
+    Finding::new("FOLLOW-CHECKPOINT", "a checkpoint does not verify")
+        .observed(format!("{}: {error}", error.code()))
+        .next("nothing was taken from it; look at who answers at the server's address")
 }
 
 fn forked(checkpoint: &Checkpoint) -> Finding {

@@ -3,6 +3,7 @@
 
 use crate::scalar::{decode_hash, parse_decimal};
 use crate::{Code, Hash, LedgerKey, Note, NoteError, Origin};
+use std::cmp::Ordering;
 use thiserror::Error;
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -20,6 +21,23 @@ pub enum CheckpointError {
         end: u64,
         newest: String,
     },
+    #[error(
+        "a checkpoint of all {size} records that {origin} ended with, with another root than that: {newest} does not go on from it"
+    )]
+    EndForked {
+        origin: String,
+        size: u64,
+        newest: String,
+    },
+    #[error(
+        "a checkpoint of {size} records of {origin}, which went on as {newest}: nothing shows that they are of the {end} that it ended with"
+    )]
+    Former {
+        origin: String,
+        size: u64,
+        end: u64,
+        newest: String,
+    },
     #[error(transparent)]
     Note(#[from] NoteError),
 }
@@ -30,6 +48,8 @@ impl Code for CheckpointError {
             Self::Format => "LEDGER-CHECKPOINT-FORMAT",
             Self::Origin { .. } => "LEDGER-CHECKPOINT-ORIGIN",
             Self::Ended { .. } => "LEDGER-CHECKPOINT-ENDED",
+            Self::EndForked { .. } => "LEDGER-CHECKPOINT-END-FORKED",
+            Self::Former { .. } => "LEDGER-CHECKPOINT-FORMER",
             Self::Note(error) => error.code(),
         }
     }
@@ -126,40 +146,82 @@ impl Checkpoint {
     }
 
     /// Reads a signed note and verifies that `key` signed it for its own origin; or, of a lineage, a former key for
-    /// its own and not beyond its end: whoever has stolen a key that was replaced signs nothing more with it.
+    /// its own and not beyond its end. Below the end that key may be a thief's, and its signature alone shows nothing:
+    /// whoever calls proves that the checkpoint is of the tree that it follows, or asks [`Checkpoint::shown_by`].
     pub fn open(note: &str, key: &LedgerKey) -> Result<Self, CheckpointError> {
-        let (checkpoint, end) = Self::signed(note, key)?;
-        if checkpoint.size <= end {
-            return Ok(checkpoint);
-        }
-        Err(CheckpointError::Ended {
-            origin: checkpoint.origin.to_string(),
-            size: checkpoint.size,
-            end,
-            newest: key.origin().to_string(),
-        })
+        let checkpoint = Self::open_beyond(note, key)?;
+        checkpoint.standing(key)?;
+        Ok(checkpoint)
+    }
+
+    /// As [`Checkpoint::open`], for whoever follows no tree: a former key counts for the whole tree that its link names,
+    /// and for nothing else.
+    pub fn open_shown(note: &str, key: &LedgerKey) -> Result<Self, CheckpointError> {
+        let checkpoint = Self::open_beyond(note, key)?;
+        checkpoint.shown_by(key)?;
+        Ok(checkpoint)
     }
 
     /// As [`Checkpoint::open`], and takes what a former key signed beyond its end. That shows what somebody was
     /// given to see, and is no head of the ledger.
     pub fn open_beyond(note: &str, key: &LedgerKey) -> Result<Self, CheckpointError> {
-        Self::signed(note, key).map(|(checkpoint, _end)| checkpoint)
-    }
-
-    /// With the records that its key could sign.
-    fn signed(note: &str, key: &LedgerKey) -> Result<(Self, u64), CheckpointError> {
         let note = Note::parse(note)?;
         let origin = note.text.split('\n').next().unwrap_or_default();
-        let (key, end) = key.of(origin).unwrap_or((key, u64::MAX));
+        let key = key.of(origin).map_or(key, |(key, _end)| key);
         note.verify(key)?;
         let checkpoint = Self::parse(&note.text)?;
         if checkpoint.origin == *key.origin() {
-            Ok((checkpoint, end))
+            Ok(checkpoint)
         } else {
             Err(CheckpointError::Origin {
                 expected: key.origin().to_string(),
                 found: checkpoint.origin.to_string(),
             })
         }
+    }
+
+    /// Of a checkpoint that was verified: whether it counts by itself, which one of the newest log does, and of a
+    /// log that ended the one that its link names.
+    pub fn shown_by(&self, key: &LedgerKey) -> Result<(), CheckpointError> {
+        self.standing(key)?.map_or(Ok(()), Err)
+    }
+
+    fn standing(&self, key: &LedgerKey) -> Result<Option<CheckpointError>, CheckpointError> {
+        standing(key, self.origin.as_str(), self.size, &self.root)
+    }
+}
+
+/// Refuses what a former key of the lineage of `key` cannot have signed while its log stood. Else why a head that it
+/// signed does not count by its signature alone; `None` if it does.
+pub(crate) fn standing(
+    key: &LedgerKey,
+    origin: &str,
+    size: u64,
+    root: &Hash,
+) -> Result<Option<CheckpointError>, CheckpointError> {
+    let Some(ended) = key.of(origin).and_then(|(_key, end)| end) else {
+        return Ok(None);
+    };
+    let (origin, newest) = (origin.to_owned(), key.origin().to_string());
+    let end = ended.size;
+    match size.cmp(&end) {
+        Ordering::Greater => Err(CheckpointError::Ended {
+            origin,
+            size,
+            end,
+            newest,
+        }),
+        Ordering::Equal if *root == ended.root => Ok(None),
+        Ordering::Equal => Err(CheckpointError::EndForked {
+            origin,
+            size,
+            newest,
+        }),
+        Ordering::Less => Ok(Some(CheckpointError::Former {
+            origin,
+            size,
+            end,
+            newest,
+        })),
     }
 }

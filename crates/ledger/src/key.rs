@@ -3,7 +3,7 @@
 
 use crate::body::KeyRotation;
 use crate::scalar::{decode_base64, parse_decimal};
-use crate::{Checkpoint, Code, Note, NoteSignature, json};
+use crate::{Checkpoint, Code, Hash, Note, NoteSignature, json};
 use crypto::{Algorithm, PublicKey, Signer};
 use std::fmt;
 use std::str::FromStr;
@@ -123,10 +123,17 @@ pub struct LedgerKey {
 #[derive(Debug, Clone)]
 pub(crate) struct Former {
     pub(crate) key: LedgerKey,
-    /// Records that it ended with.
-    pub(crate) size: u64,
+    /// What it ended with.
+    pub(crate) end: End,
     /// What both keys signed.
     pub(crate) link: KeyRotation,
+}
+
+/// The tree that a log which ended shares with those that go on from it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) size: u64,
+    pub(crate) root: Hash,
 }
 
 impl PartialEq for LedgerKey {
@@ -179,17 +186,25 @@ impl LedgerKey {
     /// lineage, or has not ended.
     #[must_use]
     pub fn end_of(&self, origin: &str) -> Option<u64> {
-        let (key, end) = self.of(origin)?;
-        (key.origin != self.origin).then_some(end)
+        let (_key, end) = self.of(origin)?;
+        end.map(|end| end.size)
     }
 
-    /// The key that signed for `origin` in this lineage, and the records that it could sign: all, if it is the newest.
-    pub(crate) fn of(&self, origin: &str) -> Option<(&Self, u64)> {
-        let (mut key, mut end) = (self, u64::MAX);
+    /// True if the key, under whatever name, is one that was replaced in this lineage.
+    #[must_use]
+    pub fn replaced(&self, key: &PublicKey) -> bool {
+        let former = self.former().map(|former| &former.key);
+        former.is_some_and(|former| former.key == *key || former.replaced(key))
+    }
+
+    /// The key that signed for `origin` in this lineage, and what its log ended with; it has not, if it is the newest.
+    pub(crate) fn of(&self, origin: &str) -> Option<(&Self, Option<End>)> {
+        let (mut key, mut end): (_, Option<End>) = (self, None);
         while key.origin.as_str() != origin {
             let former = key.former()?;
             // What a later log gave up of an earlier one's is not in the tree.
-            (key, end) = (&former.key, end.min(former.size));
+            let later = end.filter(|later| later.size <= former.end.size);
+            (key, end) = (&former.key, later.or(Some(former.end)));
         }
         Some((key, end))
     }

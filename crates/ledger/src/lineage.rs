@@ -4,11 +4,11 @@
 //! the old log to a head of the new one, and every index stays what it was. What leads from key to key is a
 //! [`Link`]: a statement that both keys have signed, kept as a `key-rotation` record. Whoever trusts one key of a
 //! lineage learns the others from the links alone; who handed them over does not matter. Of a former key nothing
-//! counts beyond its end. Two links that lead from one key to different logs are a fork of the lineage: nobody
+//! counts beyond its end, and up to it only what is shown to be of the tree that its log ended with. Two links that lead from one key to different logs are a fork of the lineage: nobody
 //! takes either.
 
 use crate::body::KeyRotation;
-use crate::key::Former;
+use crate::key::{End, Former};
 use crate::scalar::{decode_hash, parse_decimal};
 use crate::{Base64, Code, Hash, KeyError, LedgerKey, LedgerSigner};
 use thiserror::Error;
@@ -204,7 +204,10 @@ pub fn follow(key: &LedgerKey, rotations: &[KeyRotation]) -> Result<LedgerKey, L
         }
         newest = link.to.after(Former {
             key: newest,
-            size: link.size,
+            end: End {
+                size: link.size,
+                root: link.root,
+            },
             link: rotation.clone(),
         });
     }

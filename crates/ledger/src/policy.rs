@@ -5,8 +5,8 @@ mod parse;
 
 use crate::note::NoteError;
 use crate::{
-    CheckpointError, Code, Cosignature, CosignerError, CosignerKey, ForeignCheckpoint, KeyError,
-    LedgerKey, Note,
+    Checkpoint, CheckpointError, Code, Cosignature, CosignerError, CosignerKey, ForeignCheckpoint,
+    KeyError, LedgerKey, Note,
 };
 use crypto::PublicKey;
 use std::fmt;
@@ -83,7 +83,8 @@ impl LogKey {
         }
     }
 
-    /// The checkpoint of a note that one of `logs` signed for its own origin.
+    /// The checkpoint of a note that one of `logs` signed for its own origin; or that a log which one of them goes on
+    /// from ended with.
     pub fn open_any(logs: &[&Self], note: &Note) -> Result<ForeignCheckpoint, CheckpointError> {
         let found = ForeignCheckpoint::parse(&note.text)?.origin;
         let mut refused = CheckpointError::Origin {
@@ -94,8 +95,15 @@ impl LogKey {
                 .join(", "),
             found: found.clone(),
         };
-        for log in logs.iter().filter(|log| log.name() == found) {
-            match log.open(note) {
+        for log in logs {
+            let opened = match log {
+                Self::Note(newest) if newest.end_of(&found).is_some() => {
+                    Checkpoint::open_shown(&note.to_string(), newest).map(|former| (&former).into())
+                }
+                log if log.name() == found => log.open(note),
+                _ => continue,
+            };
+            match opened {
                 Ok(checkpoint) => return Ok(checkpoint),
                 Err(error) => refused = error,
             }

@@ -1,11 +1,13 @@
 //! First contact: ask whoever answers for its anchors, and believe them only if they are the pinned ones.
 
-use crate::{LinkError, first_contact};
+use crate::{Link, LinkError, authenticated, first_contact};
 use facts::Finding;
 use proto::v1;
 use proto::v1::join_client::JoinClient;
 use spiffe_core::TrustDomain;
+use std::sync::Arc;
 use svid_tls::pin::{Anchors, PinnedAnchors};
+use svid_tls::{BundleSource, OwnSvid};
 
 #[derive(Debug, thiserror::Error)]
 pub enum AnchorsError {
@@ -26,7 +28,7 @@ pub async fn anchors(
     trust_domain: &TrustDomain,
     pin: &str,
 ) -> Result<(Anchors, PinnedAnchors), AnchorsError> {
-    let answer = ask(server).await?;
+    let answer = ask(first_contact(server).await?).await?;
     if answer.trust_domain != trust_domain.as_str() {
         return Err(AnchorsError::Refused(
             Finding::new("LINK-TRUST-DOMAIN", "the server is of another trust domain")
@@ -43,17 +45,22 @@ pub async fn anchors(
     Ok((anchors, pinned))
 }
 
-/// How the ledger of whoever answers at `server` went on as new logs, as it says: links that vouch for themselves to
-/// those who know one of the keys. Empty if there is one log.
+/// How the ledger of `trust_domain`'s server went on as new logs, as that server says: links that vouch for themselves
+/// to those who know one of the keys. Empty if there is one log. A thief of one of the keys can make links too: whoever
+/// does not chain to `bundles` is not heard.
 ///
 /// # Errors
-/// If nobody answers.
-pub async fn lineage(server: &str) -> Result<String, AnchorsError> {
-    Ok(ask(server).await?.lineage)
+/// If the server does not answer, or somebody else does.
+pub async fn lineage(
+    server: &str,
+    trust_domain: &TrustDomain,
+    bundles: Arc<dyn BundleSource>,
+) -> Result<String, AnchorsError> {
+    let link = authenticated(server, trust_domain, OwnSvid::empty(), bundles).await?;
+    Ok(ask(link).await?.lineage)
 }
 
-async fn ask(server: &str) -> Result<v1::Anchors, AnchorsError> {
-    let link = first_contact(server).await?;
+async fn ask(link: Link) -> Result<v1::Anchors, AnchorsError> {
     JoinClient::new(link.channel)
         .anchors(v1::AnchorsRequest {})
         .await

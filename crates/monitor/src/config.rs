@@ -3,9 +3,10 @@
 
 use crate::expect::{self, Watch};
 use facts::Finding;
+use ledger::lineage::{self, Link};
 use ledger::{
-    Checkpoint, CheckpointError, Code as _, CosignerKey, ForeignCheckpoint, LedgerKey, LogKey,
-    Note, NoteError, Policy, lineage,
+    Checkpoint, CheckpointError, Code as _, CosignerKey, ForeignCheckpoint, Hash, LedgerKey,
+    LogKey, Note, NoteError, Policy,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -238,6 +239,48 @@ fn unreadable(path: &Path, error: impl std::fmt::Display) -> Finding {
 pub(crate) fn log_key(text: &str) -> Option<LogKey> {
     let ours = text.parse::<LedgerKey>().map(LogKey::Note).ok();
     ours.or_else(|| text.parse::<CosignerKey>().map(LogKey::Cosigner).ok())
+}
+
+/// A checkpoint that a former key of the lineage signed, of more than the log that goes on has kept.
+pub(crate) struct GivenUp {
+    pub(crate) checkpoint: ForeignCheckpoint,
+    /// Records that stayed, and their root: both keys have signed it.
+    pub(crate) end: u64,
+    pub(crate) root: Hash,
+}
+
+/// `None`: `key` leads to no later log, or the note is not one of a former key beyond its end.
+pub(crate) fn given_up(note: &str, key: &LogKey) -> Option<GivenUp> {
+    let LogKey::Note(newest) = key else {
+        return None;
+    };
+    let Err(CheckpointError::Ended { .. }) = Checkpoint::open(note, newest) else {
+        return None;
+    };
+    let checkpoint = Checkpoint::open_beyond(note, newest).ok()?;
+    let end = newest.end_of(checkpoint.origin.as_str())?;
+    let links = lineage::links(newest);
+    let mut links = links.iter().filter_map(|link| Link::open(link).ok());
+    Some(GivenUp {
+        checkpoint: (&checkpoint).into(),
+        end,
+        root: links.find(|link| link.size == end)?.root,
+    })
+}
+
+/// As [`signed_by`], of a note that was taken once: also one of another history of all that a log ended with, which
+/// shows the fork.
+pub(crate) fn kept_by(
+    note: &Note,
+    key: &LogKey,
+    origin: &str,
+) -> Result<ForeignCheckpoint, CheckpointError> {
+    match (signed_by(note, key, origin), key) {
+        (Err(CheckpointError::EndForked { .. }), LogKey::Note(newest)) => {
+            Checkpoint::open_beyond(&note.to_string(), newest).map(|forked| (&forked).into())
+        }
+        (signed, _) => signed,
+    }
 }
 
 /// The checkpoint of a note that `key` has signed for the log `origin`.

@@ -3,7 +3,7 @@
 
 use crate::alert::{Alert, Kind};
 use crate::compare::{Head, one_history};
-use crate::config::{Begin, Config, signed_by};
+use crate::config::{Begin, Config, given_up, signed_by};
 use crate::expect::Watch;
 use crate::http::Address;
 use crate::labels::Labels;
@@ -116,7 +116,9 @@ impl Monitor {
         }
         self.compare(&head, others, &mut seen, now).await?;
         seen.witnesses = self.witnessed(&head, now)?;
-        if self.store.head().is_none() && self.config.log.begin == Begin::Now {
+        if self.store.given_up().is_some() {
+            self.step_over(&head, now).await?;
+        } else if self.store.head().is_none() && self.config.log.begin == Begin::Now {
             let edge = View::new(&self.source, &head.checkpoint).frontier().await?;
             self.store.advance(head.clone())?;
             self.store.look(edge, Vec::new())?;
@@ -128,6 +130,54 @@ impl Monitor {
         seen.size = head.checkpoint.size;
         seen.looked = self.store.looked().size();
         Ok(seen)
+    }
+
+    /// What was seen of a log that ended was given up by the one that goes on: told, and gone on from what both share.
+    async fn step_over(&mut self, head: &Head, now: Timestamp) -> Result<(), Failure> {
+        let Some(gone) = self.store.given_up() else {
+            return Ok(());
+        };
+        let (seen, end, root) = (&gone.checkpoint, gone.end, gone.root);
+        let shown = &head.checkpoint;
+        if shown.size <= end {
+            return Err(gave_up_wrong(head, end, format!("{} records", shown.size)));
+        }
+        let (edge, _proof) = View::new(&self.source, shown).edge_at(end).await?;
+        // INVARIANT: nothing is given up but what both keys have signed.
+        if edge.root() != root {
+            let observed = format!("other records before {end}");
+            return Err(gave_up_wrong(head, end, observed));
+        }
+        let looked = self.store.looked();
+        let looked = if looked.size() <= end {
+            looked.clone()
+        } else {
+            edge
+        };
+        let kept = self.store.keep_given_up(seen.size)?;
+        let finding = Finding::new(
+            "MONITOR-GIVEN-UP",
+            format!(
+                "records that this monitor has seen are not in {}",
+                self.origin
+            ),
+        )
+        .expected(format!("the {} records of {}", seen.size, seen.origin))
+        .observed(format!("the first {end} of them, and another history since: both keys have signed that"))
+        .next(format!(
+            "ask the log's operator whether he gave them up (`trilith server new-log --config FILE --give-up --reason TEXT`) or whether the old key was stolen; {} shows that it signed them",
+            kept.display()
+        ));
+        let alert = Alert {
+            v: 1,
+            id: format!("{}:{}:{}", self.origin, finding.code, seen.size),
+            kind: Kind::Log,
+            log: self.origin.clone(),
+            found: now.as_millis(),
+            finding,
+            record: None,
+        };
+        self.store.step_over(head.clone(), looked, alert)
     }
 
     /// What the log shows, if its key has signed it.
@@ -213,6 +263,11 @@ impl Monitor {
         }
         let mut ahead = Vec::new();
         for known in self.store.document.ahead.clone() {
+            // Another has seen what was given up; that this monitor has not is no more than that.
+            if given_up(&known.note, &self.key).is_some() {
+                seen.notes.push(ahead_given_up(&known, &self.origin));
+                continue;
+            }
             match self.signed(&known.by, known.note.clone()) {
                 Ok(other) if other.checkpoint.size <= size => {
                     one_history(&key, &other, head, &self.source).await?;
@@ -457,6 +512,32 @@ impl Monitor {
             sent += 1;
         }
     }
+}
+
+fn gave_up_wrong(head: &Head, end: u64, observed: String) -> Failure {
+    Failure::Broken(
+        Finding::new(
+            "MONITOR-LINEAGE",
+            format!(
+                "{} does not go on from where its lineage says",
+                head.by
+            ),
+        )
+        .expected(format!(
+            "more than {end} records, the first of which are those that both keys have signed for"
+        ))
+        .observed(observed)
+        .next("get `log.lineage` anew from the log's operator; if it is right, rely on nothing that this log says. What was seen before stays in the state"),
+    )
+}
+
+fn ahead_given_up(known: &Ahead, origin: &str) -> Finding {
+    Finding::new(
+        "MONITOR-GIVEN-UP",
+        format!("records that {} has seen are not in {origin}", known.by),
+    )
+    .observed(known.note.lines().take(2).collect::<Vec<_>>().join(", "))
+    .next("ask the log's operator whether he gave them up (`trilith server new-log --config FILE --give-up --reason TEXT`)")
 }
 
 fn regressed(kept: &Head, head: &Head) -> Failure {

@@ -6,7 +6,7 @@
 
 use crate::alert::Alert;
 use crate::compare::Head;
-use crate::config::signed_by;
+use crate::config::{GivenUp, given_up, kept_by};
 use crate::labels::Denial;
 use crate::{Failure, Misbehaviour};
 use facts::Finding;
@@ -74,6 +74,9 @@ pub(crate) struct Store {
     name: String,
     pub(crate) document: Document,
     head: Option<Head>,
+    /// What the head in the file is, where a later log of the lineage gave it up. It stays there until the monitor has
+    /// stepped over.
+    given_up: Option<GivenUp>,
     looked: Frontier,
     _lock: Box<dyn Send + Sync>,
 }
@@ -139,13 +142,15 @@ impl Store {
         let peaks = document.looked.peaks.iter().map(|peak| peak.0).collect();
         let looked = Frontier::from_peaks(document.looked.size, peaks)
             .ok_or_else(|| unreadable("the edge of its tree has another size".to_owned()))?;
-        let head = match &document.head {
+        let kept = document.head.as_ref();
+        let given_up = kept.and_then(|kept| given_up(&kept.note, key));
+        let head = match kept.filter(|_| given_up.is_none()) {
             None => None,
             Some(kept) => {
                 let note =
                     Note::parse(&kept.note).map_err(|error| unreadable(error.to_string()))?;
                 let checkpoint =
-                    signed_by(&note, key, origin).map_err(|error| unreadable(error.to_string()))?;
+                    kept_by(&note, key, origin).map_err(|error| unreadable(error.to_string()))?;
                 Some(Head {
                     by: format!("this monitor, from {}", kept.by),
                     note: kept.note.clone(),
@@ -153,7 +158,9 @@ impl Store {
                 })
             }
         };
-        if looked.size() > head.as_ref().map_or(0, |head| head.checkpoint.size) {
+        let known = head.as_ref().map(|head| &head.checkpoint);
+        let known = known.or(given_up.as_ref().map(|given_up| &given_up.checkpoint));
+        if looked.size() > known.map_or(0, |known| known.size) {
             return Err(unreadable(
                 "it has looked at more than its head has".to_owned(),
             ));
@@ -164,6 +171,7 @@ impl Store {
             name,
             document,
             head,
+            given_up,
             looked,
             _lock: lock,
         })
@@ -172,6 +180,40 @@ impl Store {
     /// The newest head that was taken.
     pub(crate) const fn head(&self) -> Option<&Head> {
         self.head.as_ref()
+    }
+
+    /// What was the newest head, where the log that goes on gave it up.
+    pub(crate) const fn given_up(&self) -> Option<&GivenUp> {
+        self.given_up.as_ref()
+    }
+
+    /// Keeps the note of what was given up beside the state, and says where.
+    pub(crate) fn keep_given_up(&self, size: u64) -> Result<PathBuf, Failure> {
+        let name = format!("{}.given-up-{size}", self.name);
+        let note = self.document.head.as_ref().map_or("", |kept| &kept.note);
+        self.put(&name, note.as_bytes())?;
+        Ok(self.folder.join(name))
+    }
+
+    /// Goes on with a head of the log that gave up the one before, from the records that both share.
+    pub(crate) fn step_over(
+        &mut self,
+        head: Head,
+        looked: Frontier,
+        alert: Alert,
+    ) -> Result<(), Failure> {
+        self.document.head = Some(Kept {
+            by: head.by.clone(),
+            note: head.note.clone(),
+        });
+        self.document.looked = Looked {
+            size: looked.size(),
+            peaks: looked.peaks().iter().copied().map(Digest).collect(),
+        };
+        self.document.alerts.push(alert);
+        self.write()?;
+        (self.head, self.given_up, self.looked) = (Some(head), None, looked);
+        Ok(())
     }
 
     /// The tree of the records that were looked at.

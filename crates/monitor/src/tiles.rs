@@ -45,19 +45,21 @@ impl<'a> View<'a> {
 
     /// The head's own root at `size`, and the proof from there to the head, which was checked.
     pub(crate) async fn root_at(&mut self, size: u64) -> Result<(Hash, Vec<Hash>), Failure> {
+        let (edge, proof) = self.edge_at(size).await?;
+        Ok((edge.root(), proof))
+    }
+
+    /// The right edge of its first `size` records, and the proof from there to the head, which was checked.
+    pub(crate) async fn edge_at(&mut self, size: u64) -> Result<(Frontier, Vec<Hash>), Failure> {
         let head = self.head;
         let wanted = Wanted::default();
         let Ok(_) = Frontier::read(size, &wanted);
         let Ok(_) = consistency_proof(size, head.size, &wanted);
         self.hold(wanted.0.into_inner()).await?;
         let reader = TileReader::new(head.size, |path: &TilePath| self.tiles.get(path).cloned());
-        let read = Frontier::read(size, &reader).and_then(|frontier| {
-            Ok((
-                frontier.root(),
-                consistency_proof(size, head.size, &reader)?,
-            ))
-        });
-        let (root, proof) = read.map_err(|error| wrong(self.source, head, error))?;
+        let read = Frontier::read(size, &reader)
+            .and_then(|frontier| Ok((frontier, consistency_proof(size, head.size, &reader)?)));
+        let (edge, proof) = read.map_err(|error| wrong(self.source, head, error))?;
         let proof = proof.ok_or_else(|| {
             wrong(
                 self.source,
@@ -65,9 +67,9 @@ impl<'a> View<'a> {
                 "it is shorter than what it has to contain",
             )
         })?;
-        verify_consistency(size, &root, head.size, &head.root, &proof)
+        verify_consistency(size, &edge.root(), head.size, &head.root, &proof)
             .map_err(|error| wrong(self.source, head, error))?;
-        Ok((root, proof))
+        Ok((edge, proof))
     }
 
     /// The right edge of the whole tree.

@@ -11,11 +11,13 @@ use crate::place::Settings;
 use facts::Finding;
 use hyper::body::Bytes;
 use ledger::label::LabelPath;
+use ledger::lineage::{self, Link};
 use ledger::tile::WIDTH;
-use ledger::{Checkpoint, LedgerKey, Note};
+use ledger::{Checkpoint, CheckpointError, LedgerKey, Note};
 use ledger_store::{Reader, StoreError};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// In the store, below the prefix.
 const CHECKPOINT: &str = "checkpoint";
@@ -31,6 +33,11 @@ const COMMIT: u64 = 2_048;
 const COMMIT_BYTES: usize = 16 << 20;
 /// Heads that were sent.
 const REMEMBERED: usize = 4;
+/// What this process has put there is sent and compared again where the checkpoint was removed or put back, so often
+/// within that time. Beyond it the checkpoint alone is put right: whoever removes it again and again has the whole
+/// ledger read and sent no more often.
+const AGAIN: usize = 3;
+const AGAIN_WITHIN: Duration = Duration::from_secs(60 * 60);
 
 /// A head of the ledger, as it is to stand in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +76,10 @@ pub struct Publisher {
     kept: Kept,
     /// The newest that were sent, the last at the end: one whose answer was lost may still arrive.
     sent: Vec<Arc<str>>,
+    /// Records of which this process has put all tiles there, or has found them.
+    there: u64,
+    /// When it began to do so again.
+    again: Vec<Instant>,
     tell: Box<dyn Fn(Event) + Send + Sync>,
     /// Labels beside the tiles of hashes, where there are owners. Blocks on the disk.
     labels: Option<Arc<Labels>>,
@@ -98,6 +109,8 @@ impl Publisher {
             entries: settings.entries,
             kept,
             sent: Vec::new(),
+            there: 0,
+            again: Vec::new(),
             tell: Box::new(tell),
             labels: None,
         })
@@ -126,14 +139,17 @@ impl Publisher {
     /// [`Failure`]: what is in the store then is what was there before, or a part more of the same history.
     pub async fn round(&mut self, target: &Target) -> Result<u64, Failure> {
         let mut held = self.look().await?;
+        let mut from = self.begin(held.size, target.size);
         loop {
             let same = held.note.as_deref() == Some(&*target.note);
             if held.size > target.size || same || target.size == 0 {
                 (self.tell)(Event::Published(held.size));
                 return Ok(held.size);
             }
-            let next = self.on_the_way(held.size, target).await?;
-            self.send_tiles(held.size, next.size).await?;
+            let next = self.on_the_way(from, target).await?;
+            self.send_tiles(from, next.size).await?;
+            self.there = self.there.max(next.size);
+            from = next.size;
             let before = held.size;
             self.replace(&mut held, &next).await?;
             (self.tell)(Event::Published(next.size));
@@ -142,6 +158,21 @@ impl Publisher {
                 self.clean(before).await;
             }
         }
+    }
+
+    /// The records of which no tiles are sent, where the checkpoint there has `held`.
+    fn begin(&mut self, held: u64, target: u64) -> u64 {
+        if held >= self.there || target < self.there {
+            return held;
+        }
+        let now = Instant::now();
+        self.again
+            .retain(|at| now.duration_since(*at) < AGAIN_WITHIN);
+        if self.again.len() >= AGAIN {
+            return self.there;
+        }
+        self.again.push(now);
+        held
     }
 
     /// What stands in the store, if this ledger may go on from it.
@@ -184,10 +215,18 @@ impl Publisher {
 
     /// The size of a checkpoint in the store that is of this ledger's history.
     async fn judge(&self, note: &str) -> Result<u64, Failure> {
-        let stripped = Note::parse(note).map(|note| note.strip(&self.key).to_string());
-        let stripped = stripped.map_err(|error| self.foreign(&facts::with_causes(&error)))?;
+        let note = Note::parse(note);
+        let note = note.map_err(|error| self.foreign(&facts::with_causes(&error)))?;
+        // What a log has published from which this one goes on stands there until there is a head of this one.
+        let origin = note.text.split('\n').next().unwrap_or_default();
+        let stripped = note.strip(&self.signing(origin)).to_string();
         let found = Checkpoint::open(&stripped, &self.key);
-        let found = found.map_err(|error| self.foreign(&facts::with_causes(&error)))?;
+        let found = found.map_err(|error| match error {
+            CheckpointError::Ended { .. } | CheckpointError::EndForked { .. } => {
+                self.given_up(&error)
+            }
+            error => self.foreign(&facts::with_causes(&error)),
+        })?;
         let ours = self.reader.size();
         if found.size > ours {
             return Err(Failure::Refused(
@@ -217,6 +256,14 @@ impl Publisher {
         Ok(found.size)
     }
 
+    /// The key of this lineage that signs for `origin`; the newest, if none of it does.
+    fn signing(&self, origin: &str) -> LedgerKey {
+        let links = lineage::links(&self.key);
+        let mut former = links.iter().filter_map(|link| Link::open(link).ok());
+        let former = former.find(|link| link.from.origin().as_str() == origin);
+        former.map_or_else(|| self.key.clone(), |link| link.from)
+    }
+
     fn foreign(&self, observed: &str) -> Failure {
         Failure::Refused(
             Finding::new(
@@ -229,26 +276,43 @@ impl Publisher {
         )
     }
 
-    /// `target`, or a head that was signed on the way to it.
-    async fn on_the_way(&self, held: u64, target: &Target) -> Result<Target, Failure> {
-        if target.size - held <= 2 * STEP {
-            return Ok(target.clone());
+    fn given_up(&self, ended: &CheckpointError) -> Failure {
+        Failure::Refused(
+            Finding::new(
+                "PUBLISH-GIVEN-UP",
+                format!("{} has what this ledger did not go on from", self.place()),
+            )
+            .expected("a checkpoint of what this ledger's logs share, or none")
+            .observed(facts::with_causes(ended))
+            .next("if it was given up by `trilith server new-log --config FILE --give-up --reason TEXT`, publish under another `prefix`, and keep what stands there: it shows what was lost; if nothing was, somebody signs with the key that was replaced: keep a copy of `checkpoint`, remove it there, and it is published anew"),
+        )
+    }
+
+    /// `target`, or a head that was signed on the way to it by the same key.
+    async fn on_the_way(&self, from: u64, target: &Target) -> Result<Target, Failure> {
+        let mut upto = from.saturating_add(STEP);
+        // Of a log that this one goes on from no head is published any more: readers may know the newest key alone.
+        while upto.saturating_add(STEP) < target.size {
+            let reader = self.reader.clone();
+            let read = tokio::task::spawn_blocking(move || {
+                reader.read_signed(upto - COMMIT..upto, COMMIT_BYTES)
+            });
+            let read = read.await.map_err(Failure::ledger)?;
+            let (_, note) = read.map_err(Failure::ledger)?;
+            let signed = note.and_then(|note| {
+                let signed = Checkpoint::open(&note, &self.key).ok()?;
+                let ours = signed.origin == *self.key.origin();
+                (ours && signed.size > from && signed.size <= target.size).then(|| Target {
+                    size: signed.size,
+                    note: note.into(),
+                })
+            });
+            if let Some(signed) = signed {
+                return Ok(signed);
+            }
+            upto = upto.saturating_add(STEP);
         }
-        let upto = held + STEP;
-        let reader = self.reader.clone();
-        let read = tokio::task::spawn_blocking(move || {
-            reader.read_signed(upto - COMMIT..upto, COMMIT_BYTES)
-        });
-        let read = read.await.map_err(Failure::ledger)?;
-        let (_, note) = read.map_err(Failure::ledger)?;
-        let signed = note.and_then(|note| {
-            let size = Checkpoint::open(&note, &self.key).ok()?.size;
-            (size > held && size <= target.size).then(|| Target {
-                size,
-                note: note.into(),
-            })
-        });
-        Ok(signed.unwrap_or_else(|| target.clone()))
+        Ok(target.clone())
     }
 
     /// Puts the head in the place of the one that was read, or not at all.

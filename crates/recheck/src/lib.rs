@@ -5,7 +5,7 @@
 //!
 //! It is pure: the records and blobs are handed in, no clock is read. Nothing here is issued on.
 //!
-//! - [`pack`]: every decision, issuance and verdict of a verified pack;
+//! - [`pack`]: every decision, issuance, verdict and erasure of a verified pack;
 //! - [`issued`]: the facts of an issuance, from a pack or from a ledger's folder;
 //! - [`tpm`] and [`tee`]: what the server judges a join by, so that the two cannot come to differ.
 //!
@@ -25,6 +25,7 @@
 )]
 
 mod decision;
+mod erasure;
 mod issuance;
 mod issued;
 mod outcome;

@@ -13,6 +13,8 @@ pub enum What {
     Issuance,
     /// Is a machine what it says?
     Verdict,
+    /// Have two authors signed what went, where there are two?
+    Erasure,
 }
 
 impl What {
@@ -28,6 +30,10 @@ impl What {
                 "PACK-VERDICT",
                 "what was concluded does not follow from the evidence and the estate that the record names",
             ),
+            Self::Erasure => (
+                "PACK-ERASURE",
+                "two authors of the estate in force have not signed what the record says to be erased",
+            ),
         }
     }
 }
@@ -38,6 +44,7 @@ impl fmt::Display for What {
             Self::Decision => "decision",
             Self::Issuance => "issuance",
             Self::Verdict => "verdict",
+            Self::Erasure => "erasure",
         })
     }
 }

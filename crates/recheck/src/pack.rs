@@ -2,7 +2,7 @@
 
 use crate::issued::Recorded;
 use crate::outcome::{Again, Outcome, What, differs, lacks};
-use crate::{decision, issuance, verdict};
+use crate::{decision, erasure, issuance, verdict};
 use estate::{Estate, EstateFiles};
 use facts::{FactSet, Timestamp};
 use ledger::body::{Body, EstateVersion, SessionStart};
@@ -75,6 +75,7 @@ pub fn pack(report: &Report, trust: &Trust) -> Rechecked {
             }
             RecordType::Issuance => (What::Issuance, issuance::again(&pack, item)),
             RecordType::Verdict => (What::Verdict, verdict::again(&pack, item)),
+            RecordType::Erasure => (What::Erasure, erasure::again(&pack, item)),
             _ => return None,
         };
         Some(Item {

@@ -192,7 +192,9 @@ fn absent(origin: String, of_it: &Anchors) -> Complete {
         from: 0,
         to: of_it.newest.map_or(0, |newest| newest.time),
         lost: Some(size),
-        detail: format!("the server anchors {size} records of {origin}, and none of them is here"),
+        detail: format!(
+            "the server anchors {size} records of {origin}, and its folder was not named"
+        ),
     };
     Complete {
         ledger: origin.clone(),

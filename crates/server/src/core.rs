@@ -6,6 +6,7 @@ use crate::authority::Authority;
 use crate::config::Config;
 use crate::cosign::Witnesses;
 use crate::current::{self, Current};
+use crate::elsewhere::Elsewhere;
 use crate::endorsements::Endorsements;
 use crate::enforcing::Enforcing;
 use crate::hub::Hub;
@@ -82,6 +83,7 @@ pub(crate) struct Core {
     pub(crate) assume_refusals: Mutex<Refusals<(String, String, String)>>,
     pub(crate) signing: Arc<Signing>,
     pub(crate) head: HeadFile,
+    pub(crate) elsewhere: Elsewhere,
     /// What of `unrecorded` waits for a recovery, on disk.
     pub(crate) postponed: Postponed,
     /// The `start` record of a server that may not sign: it comes with the recovery.
@@ -100,8 +102,8 @@ pub(crate) struct Core {
     pub(crate) machines: RwLock<HashMap<String, (u64, Arc<Affirmed>)>>,
     /// Fact sets whose openings are kept, by the digest of their canonical form.
     pub(crate) committed: RwLock<HashMap<[u8; 32], Commitment>>,
-    /// What is about to be erased: nothing that is issued commits to it any more.
-    pub(crate) erasing: Mutex<HashSet<HexDigest>>,
+    /// What is about to be erased, which nothing that is issued commits to any more; and what is about to be named.
+    pub(crate) erasing: Mutex<crate::erase::Contents>,
     pub(crate) connections: AtomicU64,
     /// DER SPKI of the key that this server presents in TLS.
     pub(crate) server_spki: Vec<u8>,

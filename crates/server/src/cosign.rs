@@ -374,7 +374,8 @@ async fn contradicted(core: &Arc<Core>, asked: &Asked, within: Duration) {
     let Ok(head) = Checkpoint::open(&note, key) else {
         return;
     };
-    if core.has(head.size, &head.root) {
+    // What a key that was replaced signs stops nobody.
+    if head.origin != *key.origin() || core.has(head.size, &head.root) {
         return;
     }
     let cosigned = |key: &CosignerKey| matches!(key.verify(&parsed), Ok(Some(_)));
@@ -387,8 +388,9 @@ async fn contradicted(core: &Arc<Core>, asked: &Asked, within: Duration) {
         return;
     }
     let given_up = {
-        let state = core.state();
-        state.recovered(head.size, &head.root).is_some() || state.given_up(head.size).is_some()
+        let (state, began) = (core.state(), crate::lineage::began(key));
+        state.recovered(head.size, &head.root).is_some()
+            || state.given_up(head.size, began).is_some()
     };
     // The operator has decided that already, when nobody was asked.
     if given_up {

@@ -3,6 +3,8 @@
 //! ```text
 //! marked ──→ looked at again ──→ record, durable ──→ files removed ──→ caches forget
 //! ```
+//! Whoever names contents again, as joins and evictions do, holds them from before they are kept until the record stands:
+//! of each content, it is being erased or being named.
 //! INVARIANT: nothing is removed before a record says so, and what a record says to be gone is removed by the next
 //! start at the latest. Which contents go, and whether they may, is decided in `admin::erasing`.
 
@@ -12,50 +14,111 @@ use crate::state::State;
 use facts::{Finding, Timestamp};
 use ledger::body::Erasure;
 use ledger::{Commitment, HexDigest};
-use std::collections::HashSet;
-use std::sync::{MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
 
-/// Contents that nothing new commits to while it lives.
-pub(crate) struct Marked<'a> {
-    core: &'a Core,
+/// How long whoever names what is being erased waits before it looks again.
+const AGAIN: Duration = Duration::from_millis(10);
+
+/// What is under way with contents. INVARIANT: none is in both.
+#[derive(Default)]
+pub(crate) struct Contents {
+    erasing: HashSet<HexDigest>,
+    /// How many acts name each.
+    naming: HashMap<HexDigest, usize>,
+}
+
+impl Contents {
+    /// True if none of these is being erased: from then on they are being named.
+    fn name(&mut self, contents: &[HexDigest]) -> bool {
+        if contents.iter().any(|one| self.erasing.contains(one)) {
+            return false;
+        }
+        for sha256 in contents {
+            *self.naming.entry(*sha256).or_default() += 1;
+        }
+        true
+    }
+
+    fn named(&mut self, contents: &[HexDigest]) {
+        for sha256 in contents {
+            let left = self.naming.get(sha256).copied().unwrap_or_default();
+            match left.checked_sub(1) {
+                Some(left @ 1..) => drop(self.naming.insert(*sha256, left)),
+                _ => drop(self.naming.remove(sha256)),
+            }
+        }
+    }
+
+    /// Those that nobody is naming: from then on they are being erased.
+    fn mark(&mut self, mut contents: Vec<HexDigest>) -> Vec<HexDigest> {
+        contents.retain(|sha256| !self.naming.contains_key(sha256));
+        self.erasing.extend(contents.iter().copied());
+        contents
+    }
+}
+
+/// Contents that a record is about to name: while it lives, they are neither erased nor removed.
+pub(crate) struct Naming {
+    core: Arc<Core>,
     contents: Vec<HexDigest>,
 }
 
-impl Drop for Marked<'_> {
+impl Drop for Naming {
     fn drop(&mut self) {
-        let mut erasing = self.core.marked();
+        self.core.contents().named(&self.contents);
+    }
+}
+
+/// Holds `contents` until the record that names them stands. Waits for an erasure that has marked one of them.
+pub(crate) async fn naming(core: &Arc<Core>, contents: Vec<HexDigest>) -> Naming {
+    while !core.contents().name(&contents) {
+        tokio::time::sleep(AGAIN).await;
+    }
+    Naming {
+        core: Arc::clone(core),
+        contents,
+    }
+}
+
+/// Contents that nothing new commits to while it lives.
+pub(crate) struct Marked {
+    core: Arc<Core>,
+    contents: Vec<HexDigest>,
+}
+
+impl Marked {
+    /// Whether this content was free when it was marked; one that somebody was naming is not marked.
+    pub(crate) fn has(&self, sha256: &HexDigest) -> bool {
+        self.contents.contains(sha256)
+    }
+}
+
+impl Drop for Marked {
+    fn drop(&mut self) {
+        let mut contents = self.core.contents();
         for sha256 in &self.contents {
-            erasing.remove(sha256);
+            contents.erasing.remove(sha256);
         }
     }
 }
 
 impl Core {
-    fn marked(&self) -> MutexGuard<'_, HashSet<HexDigest>> {
+    fn contents(&self) -> MutexGuard<'_, Contents> {
         self.erasing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Marks `contents`. INVARIANT: what is issued on one of them from here on is not signed, and what was issued
-    /// before is in the state: who looks there now sees whether somebody lives by it.
-    pub(crate) fn mark(&self, contents: Vec<HexDigest>) -> Marked<'_> {
-        self.marked().extend(contents.iter().copied());
-        self.forget_openings();
-        Marked {
-            core: self,
-            contents,
-        }
     }
 
     /// Whether the content of this digest is gone, or about to go.
     pub(crate) fn is_erased(&self, sha256: &HexDigest) -> bool {
         // Neither lock is held while the other is waited for.
-        let marked = self.marked().contains(sha256);
+        let marked = self.contents().erasing.contains(sha256);
         marked || self.state().erased(sha256).is_some()
     }
 
     /// As [`Core::is_erased`], by whoever holds the state.
     pub(crate) fn is_erased_in(&self, state: &State, sha256: &HexDigest) -> bool {
-        state.erased(sha256).is_some() || self.marked().contains(sha256)
+        state.erased(sha256).is_some() || self.contents().erasing.contains(sha256)
     }
 
     fn forget_openings(&self) {
@@ -71,9 +134,26 @@ impl Core {
     }
 }
 
-/// Removes what records say to be gone. Waits for the disk: blocks.
+/// Marks `contents`, but for those that somebody is about to name. INVARIANT: what is issued on one of them from here on
+/// is not signed, and what was issued or named before is in the state: who looks there now sees whether somebody lives
+/// by it.
+pub(crate) fn mark(core: &Arc<Core>, contents: Vec<HexDigest>) -> Marked {
+    let contents = core.contents().mark(contents);
+    core.forget_openings();
+    Marked {
+        core: Arc::clone(core),
+        contents,
+    }
+}
+
+/// Removes what records say to be gone, as far as the last word on it is that it is. Waits for the disk: blocks.
 pub(crate) fn remove(core: &Core, erased: &[HexDigest]) -> Result<u64, Refusal> {
-    let removed = core.blobs.remove_all(erased).map_err(|error| {
+    let gone: Vec<HexDigest> = {
+        let state = core.state();
+        let gone = erased.iter().filter(|sha256| state.is_gone(sha256));
+        gone.copied().collect()
+    };
+    let removed = core.blobs.remove_all(&gone).map_err(|error| {
         Refusal::Unavailable(
             Finding::new(
                 "ERASE-UNFINISHED",
@@ -105,4 +185,26 @@ pub(crate) fn told(core: &Core, sha256: &HexDigest) -> Option<Refusal> {
             ))
             .next("what the records say themselves stands; nothing brings the rest back"),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Kept for a verdict that is not recorded yet, and removed by an erasure of before: the verdict's evidence would
+    /// be gone, and no record would say so.
+    #[test]
+    fn what_is_named_is_not_erased_and_what_is_erased_is_not_named() {
+        let [log, key] = [&b"log"[..], b"key"].map(HexDigest::of);
+        let mut contents = Contents::default();
+        assert!(contents.name(&[log]) && contents.name(&[log]));
+        assert_eq!(contents.mark(vec![log, key]), [key]);
+        assert!(!contents.name(&[log, key]) && contents.name(&[log]));
+        for _ in 0..3 {
+            assert!(contents.mark(vec![log]).is_empty());
+            contents.named(&[log]);
+        }
+        assert_eq!(contents.mark(vec![log]), [log]);
+        assert!(!contents.name(&[log]));
+    }
 }

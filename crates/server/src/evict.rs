@@ -7,6 +7,7 @@
 //! revocation that gateways follow.
 
 use crate::core::{Core, draft, recorded};
+use crate::erase;
 use crate::join::verdict_body;
 use crate::lock::held;
 use crate::metrics::Code;
@@ -89,6 +90,11 @@ async fn evict_known(
         auth: "self",
     };
     cut(core, &known, &revocation);
+    let named = evidence
+        .iter()
+        .map(|(_, bytes)| HexDigest::of(bytes))
+        .collect();
+    let _naming = erase::naming(core, named).await;
     let mut kept = Vec::new();
     for (kind, bytes) in evidence.into_iter().filter(|(_, bytes)| !bytes.is_empty()) {
         let digest = attest::Evidence::new(kind, bytes.as_slice()).digest();

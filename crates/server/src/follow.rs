@@ -9,6 +9,7 @@ pub(crate) use standing::contradicted;
 
 use crate::core::Core;
 use crate::cosign::Witnesses;
+use crate::elsewhere;
 use crate::hub::{Batch, Published, witnessed_delta};
 use crate::join::peer;
 use crate::mirrors::{Mirrors, ledger_key};
@@ -108,6 +109,10 @@ impl Follower {
         let key = self.known(&hello)?;
         let _claim = Mirrors::claim(&self.core, &self.svid, &hello.origin)?;
         self.lineage().await?;
+        if let Some(finding) = elsewhere::heard(&self.core, &self.svid.spiffe_id, &hello.lineage) {
+            let (_, receiver) = self.core.hub.subscribe();
+            return self.behind(inbound, receiver, &finding).await;
+        }
         let standing = self.standing(&hello).await?;
         let (published, receiver) = self.core.hub.subscribe();
         let from = match standing {

@@ -286,6 +286,7 @@ pub(crate) async fn admit_node(
     let facts = Arc::new(claims(&admission.verdict)?);
     let blob = serde_json::to_vec(facts.as_ref())
         .map_err(|error| Refusal::internal("writing facts", &error))?;
+    let _naming = crate::erase::naming(core, vec![HexDigest::of(&blob)]).await;
     let blob = core.put_blob(blob).await?;
     let next = u64::from(!admission.repeats);
     let generation = known.as_ref().map_or(1, |node| node.generation + next);

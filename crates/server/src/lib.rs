@@ -32,6 +32,7 @@ mod cosign;
 mod crl;
 mod current;
 mod delegating;
+mod elsewhere;
 mod endorsements;
 mod enforcing;
 mod erase;

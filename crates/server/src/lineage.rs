@@ -8,11 +8,25 @@ use facts::Finding;
 use ledger::body::KeyRotation;
 use ledger::lineage::{self, LineageError};
 use ledger::{Code as _, KeyError, LedgerKey, LedgerSigner};
+use ledger_store::{Disk as _, RealDisk, StoreError};
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "lineage";
+/// Whoever signs for this ledger holds it, from before the keys are read.
+const LOCK: &str = "lock";
 /// The key of the first log, as custody names it.
 const FIRST: &str = "ledger";
+
+/// Nobody else signs with the keys of a folder, whatever data directory they have, until it is dropped.
+pub(crate) type Alone = Box<dyn Send + Sync>;
+
+pub(crate) fn alone(dir: &Path) -> Result<Alone, StartError> {
+    let path = dir.join(LOCK);
+    RealDisk.lock(&path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::WouldBlock => StoreError::Locked { path }.into(),
+        _ => StartError::Directory { path, source },
+    })
+}
 
 pub(crate) struct Keys {
     custody: FileCustody,
@@ -62,7 +76,22 @@ impl Keys {
     }
 
     /// A signer for the log after the newest. Its number is one that no key here was made for.
+    ///
+    /// # Errors
+    /// `SERVER-NEW-LOG-MANY` if nobody would follow one link more: before anything is signed.
     pub(crate) fn next(&self) -> Result<LedgerSigner, StartError> {
+        let links = lineage::links(self.signer.key()).len();
+        if links >= lineage::MAX_LINKS {
+            return Err(StartError::Refused(
+                Finding::new(
+                    "SERVER-NEW-LOG-MANY",
+                    "this ledger has gone on as a new log as often as anybody follows it",
+                )
+                .expected(format!("fewer than {} links", lineage::MAX_LINKS))
+                .observed(links.to_string())
+                .next("nothing was signed: start the server as it is, or begin with new keys and pins"),
+            ));
+        }
         let (_, mut number) = self.signer.key().origin().place();
         loop {
             number = number.saturating_add(1);
@@ -97,6 +126,13 @@ impl Keys {
         self.signer = signer;
         Ok(())
     }
+}
+
+/// Records of another log that the log of `key` went on from; `None` if it is the first.
+pub(crate) fn began(key: &LedgerKey) -> Option<u64> {
+    let newest = lineage::links(key).pop()?;
+    let link = lineage::Link::open(&newest).ok()?;
+    Some(link.size)
 }
 
 /// `None` if its private half is not here.
@@ -138,4 +174,51 @@ fn refused(path: &Path, observed: &str) -> StartError {
         .observed(observed)
         .next("restore the folder of the ledger's key as a whole; nothing is signed without it"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crypto::KeyPair;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_link_more_than_anybody_follows_is_refused_before_it_is_signed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().join("keys");
+        let open = || Keys::open(FileCustody::open(&dir).unwrap(), &dir, "a.example");
+        let mut last = open().unwrap().signer;
+        let mut links = Vec::new();
+        for number in 2_u64..=257 {
+            let origin = format!("a.example/server@{number}");
+            let key: Arc<dyn crypto::Signer> = match number {
+                257 => {
+                    let custody = FileCustody::open(&dir).unwrap();
+                    custody
+                        .load_or_generate("ledger-257", Algorithm::Ed25519)
+                        .unwrap()
+                }
+                _ => Arc::new(KeyPair::generate(Algorithm::Ed25519).unwrap()),
+            };
+            let next = LedgerSigner::new(&origin, key).unwrap();
+            links.push(lineage::Link::sign(&last, &next, (number, [0; 32]), "").unwrap());
+            last = next;
+        }
+        std::fs::write(dir.join(FILE), lineage::to_json(&links)).unwrap();
+        let keys = open().unwrap();
+        assert_eq!(keys.signer.key().origin().as_str(), "a.example/server@257");
+        let refused = keys.next().err().unwrap().finding();
+        assert_eq!(refused.code, "SERVER-NEW-LOG-MANY");
+        assert!(!dir.join("ledger-258.pk8").exists());
+    }
+
+    #[test]
+    fn the_keys_of_a_folder_are_held_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let held = alone(dir.path()).unwrap();
+        let refused = alone(dir.path()).err().unwrap().finding();
+        assert_eq!(refused.code, "SERVER-RUNNING");
+        drop(held);
+        alone(dir.path()).unwrap();
+    }
 }

@@ -93,17 +93,28 @@ impl Past {
                     "a blob that a record names is not there, or another",
                 )
                 .expected(digest.to_string());
-                match self.erased(digest) {
-                    Some(erased) => finding.observed(erased).next(
-                        "what was erased cannot be proved again; ask with --from a later record",
-                    ),
+                match self.erasure(digest) {
+                    Some((_, erased)) => finding
+                        .observed(erased)
+                        .next("what was erased cannot be read again; its record stays"),
                     None => finding.next("restore it from a backup or a mirror"),
                 }
             })
     }
 
-    /// By which record a content is gone, if one says so.
-    fn erased(&self, digest: &HexDigest) -> Option<String> {
+    /// The record by which a blob that is gone was erased; none while it is there, or if no record under the
+    /// checkpoint says so.
+    #[must_use]
+    pub fn erased_by(&self, digest: &HexDigest) -> Option<u64> {
+        if self.blob(digest).is_ok() {
+            return None;
+        }
+        let (index, _) = self.erasure(digest)?;
+        self.verified(index).is_ok().then_some(index)
+    }
+
+    /// By which record a content is gone, if one says so, and in words.
+    fn erasure(&self, digest: &HexDigest) -> Option<(u64, String)> {
         (0..self.size()).rev().find_map(|index| {
             let record = self.record(index).ok()?;
             let erasure: Erasure = record.expect_body().ok()?;
@@ -111,7 +122,8 @@ impl Past {
             names.then(|| {
                 let at = facts::Timestamp::from_millis(record.stamp().wall);
                 let (by, reason) = (erasure.by, erasure.reason);
-                format!("erased by record {index} on {at}, by {by}: {reason}")
+                let told = format!("erased by record {index} on {at}, by {by}: {reason}");
+                (index, told)
             })
         })
     }

@@ -141,7 +141,10 @@ pub(crate) fn behind(peer: &str, theirs: u64, ours: u64) -> Finding {
     )
     .expected(format!("what {peer} has verified: {theirs} records"))
     .observed(format!("{ours} records, or another history"))
-    .next("restore the newest copy, or go on knowingly: trilith recover --reason TEXT")
+    .next(
+        "restore the newest copy, or go on knowingly: trilith recover --reason TEXT; of a server with witnesses, \
+         trilith server new-log --config FILE --give-up --reason TEXT",
+    )
 }
 
 /// The highest head that was ever published, kept with the ledger's key and not with the ledger, so that

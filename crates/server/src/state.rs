@@ -6,7 +6,7 @@
 
 mod counted;
 mod delegations;
-mod erased;
+pub(crate) mod erased;
 mod fold;
 
 use delegations::Delegations;
@@ -293,14 +293,22 @@ impl State {
         })
     }
 
-    /// The size that stayed when a history that reached to `size` was given up.
+    /// The size that stayed when a history that reached to `size` was given up. `began`: of a log that went on from
+    /// so many records of another, where what was given up of that one counts for nothing.
     #[must_use]
-    pub fn given_up(&self, size: u64) -> Option<u64> {
+    pub fn given_up(&self, size: u64, began: Option<u64>) -> Option<u64> {
         let longer = self.abandoned.range((size, String::new())..);
         longer
             .map(|(_, (_, stayed))| *stayed)
-            .filter(|stayed| *stayed < size)
+            .filter(|stayed| *stayed < size && began.is_none_or(|began| *stayed > began))
             .max()
+    }
+
+    /// Whether the log that went on from `size` records of another gave up what that one had beyond them.
+    #[must_use]
+    pub fn went_back_to(&self, size: u64) -> bool {
+        let mut rows = self.abandoned.values();
+        rows.any(|(_, stayed)| *stayed == size)
     }
 
     /// The records by which the ledger went on as a new log.

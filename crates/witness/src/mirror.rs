@@ -52,6 +52,8 @@ struct Mirrored {
     copy: Mutex<Held>,
     /// What is handed out; only ever what is durable.
     latest: RwLock<Option<Arc<str>>>,
+    /// A file that is not what was kept: nothing more is taken of this log.
+    damaged: OnceLock<PathBuf>,
 }
 
 struct Held {
@@ -143,7 +145,7 @@ impl Mirror {
             let origin = upload.origin().to_owned();
             return Err(MirrorRefused::Origin { origin });
         };
-        self.alive()?;
+        self.alive(mirrored)?;
         let pending = self.witness.recent(&log);
         // "If the mirror has never received a pending checkpoint signed by the log, the mirror MUST respond with a
         // 422".
@@ -191,10 +193,10 @@ impl Mirror {
         let mirrored = self.log(session)?;
         let span = package.span();
         let mut held = mirrored.held();
-        self.alive()?;
+        self.alive(mirrored)?;
         let checkpoint = &session.target.checkpoint;
         let before = held.tree.before(span.bundle(), span.before());
-        let before = before.map_err(|error| self.end(error))?;
+        let before = before.map_err(|error| self.end(mirrored, error))?;
         // Somebody else's entries may have come first, never have gone.
         let before = before
             .ok_or_else(|| MirrorRefused::Conflict(info(&session.target, held.tree.next())))?;
@@ -212,7 +214,7 @@ impl Mirror {
         self.room(needed)?;
         held.tree
             .save(package, &before)
-            .map_err(|error| self.end(error))
+            .map_err(|error| self.end(mirrored, error))
     }
 
     /// Ends an upload of which every package was kept: the mirror's checkpoint becomes that of its end, and its lines
@@ -223,7 +225,7 @@ impl Mirror {
     pub fn finish(&self, session: &Session) -> Result<Vec<NoteSignature>, MirrorRefused> {
         let mirrored = self.log(session)?;
         let mut held = mirrored.held();
-        self.alive()?;
+        self.alive(mirrored)?;
         let target = &session.target;
         let (size, root) = (target.checkpoint.size, target.checkpoint.root);
         if held.tree.next() < size {
@@ -243,16 +245,17 @@ impl Mirror {
         }
         self.room(1 << 20)?;
         // Nothing is signed but what the files lead to.
-        let found = held.tree.edge(size).map_err(|error| self.end(error))?;
+        let found = held.tree.edge(size);
+        let found = found.map_err(|error| self.end(mirrored, error))?;
         if found != root {
             let path = mirrored.files.folder.clone();
-            return Err(self.end(StoreError::Damaged(path)));
+            return Err(self.end(mirrored, StoreError::Damaged(path)));
         }
         let next = self.sign(target, held.standing.as_ref())?;
         let path = mirrored.files.folder.join(STATE);
         // "The mirror MUST persist the new checkpoint before responding."
         put(&mirrored.files, &mut BTreeSet::new(), &path, &next.file())
-            .map_err(|error| self.end(error))?;
+            .map_err(|error| self.end(mirrored, error))?;
         let lines = self.lines(&next.note);
         let latest = Some(Arc::clone(&next.served));
         *mirrored
@@ -325,15 +328,25 @@ impl Mirror {
         Ok(())
     }
 
-    fn alive(&self) -> Result<(), MirrorRefused> {
+    fn alive(&self, mirrored: &Mirrored) -> Result<(), MirrorRefused> {
+        if let Some(path) = mirrored.damaged.get() {
+            return Err(MirrorRefused::Store(StoreError::Damaged(path.clone())));
+        }
         match self.failure.get() {
             None => Ok(()),
             Some(_) => Err(MirrorRefused::Store(StoreError::Ended)),
         }
     }
 
-    /// After a write that failed nothing is written any more; one for which there was no room has not happened.
-    fn end(&self, error: StoreError) -> MirrorRefused {
+    /// After a write that failed nothing is written any more; one for which there was no room has not happened. A file
+    /// that is not what was kept ends its log, and no other.
+    fn end(&self, mirrored: &Mirrored, error: StoreError) -> MirrorRefused {
+        if let StoreError::Damaged(path) | StoreError::DamagedState { path, .. } = &error {
+            if mirrored.damaged.set(path.clone()).is_ok() {
+                tracing::error!(finding = %error.finding(), "this log is not mirrored any more");
+            }
+            return MirrorRefused::Store(error);
+        }
         if let StoreError::Io { source, .. } = &error
             && source.kind() == std::io::ErrorKind::StorageFull
         {
@@ -374,6 +387,7 @@ impl Mirrored {
             files,
             copy: Mutex::new(Held { tree, standing }),
             latest: RwLock::new(latest),
+            damaged: OnceLock::new(),
         })
     }
 

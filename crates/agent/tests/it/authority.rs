@@ -2,7 +2,8 @@
 
 use crypto::{Algorithm, KeyPair, PublicKey, Signer};
 use facts::Timestamp;
-use ledger::body::{Body as _, Issuance, SvidKind};
+use ledger::body::{Body as _, Issuance, KeyRotation, SvidKind};
+use ledger::lineage::{self, Link};
 use ledger::{
     Checkpoint, Commitment, Decimal, Digest, Frontier, LedgerSigner, Receipt, Salt, Stamp,
 };
@@ -22,6 +23,8 @@ pub(crate) struct Authority {
     issuer: Issuer,
     jwt: KeyPair,
     ledger: LedgerSigner,
+    /// What it says of how its ledger went on.
+    pub(crate) lineage: String,
     pub(crate) ledger_key: Vec<u8>,
     pub(crate) bundle: Arc<Bundle>,
     /// Whether it signs without having recorded, as who stole its key does.
@@ -64,9 +67,36 @@ impl Authority {
             jwt,
             ledger_key: ledger.public_key().spki_der().to_vec(),
             ledger: LedgerSigner::new(&format!("{DOMAIN}/server"), ledger).unwrap(),
+            lineage: String::new(),
             bundle: Arc::new(bundle),
             forgets: AtomicBool::new(false),
         }
+    }
+
+    /// What leads from its ledger's key to that of a new log, as it is sent.
+    pub(crate) fn link(&self) -> String {
+        let key = Arc::new(KeyPair::generate(Algorithm::Ed25519).unwrap());
+        let next = LedgerSigner::new(&format!("{DOMAIN}/server@2"), key).unwrap();
+        let link = Link::sign(&self.ledger, &next, (1 << 20, [7; 32]), "stolen").unwrap();
+        lineage::to_json(&[link])
+    }
+
+    /// A succession of its ledger's key, as its owner makes one, and as whoever has read the key does.
+    pub(crate) fn succession(&self) -> (LedgerSigner, KeyRotation) {
+        let key = Arc::new(KeyPair::generate(Algorithm::Ed25519).unwrap());
+        let next = LedgerSigner::new(&format!("{DOMAIN}/server@2"), key).unwrap();
+        let link = Link::sign(&self.ledger, &next, (40, [7; 32]), "stolen").unwrap();
+        (next, link)
+    }
+
+    /// From now on it records in that log.
+    pub(crate) fn goes_on(&mut self, next: LedgerSigner) {
+        self.ledger = next;
+    }
+
+    /// Says that its ledger went on so.
+    pub(crate) fn tells(&mut self, links: &[KeyRotation]) {
+        self.lineage = lineage::to_json(links);
     }
 
     pub(crate) fn roots(&self) -> Vec<Vec<u8>> {

@@ -17,5 +17,6 @@ mod joining;
 mod local;
 mod machine;
 mod server;
+mod succeeding;
 mod workload;
 mod workloads;

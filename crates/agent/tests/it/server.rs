@@ -118,8 +118,12 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::of(Authority::new()).await
+    }
+
+    pub(crate) async fn of(authority: Authority) -> Self {
         let state = Arc::new(State {
-            authority: Authority::new(),
+            authority,
             book: Mutex::new(Book {
                 granted: vec!["payments/api"],
                 node_life: (60, 3600),
@@ -300,7 +304,7 @@ impl Join for State {
             trust_domain: self.authority.trust_domain.to_string(),
             x509_authorities: self.authority.roots(),
             ledger_key: self.authority.ledger_key.clone(),
-            lineage: String::new(),
+            lineage: self.authority.lineage.clone(),
         }))
     }
 

@@ -8,6 +8,7 @@ use facts::{FactSet, Source, Value, names};
 use proto::v1;
 use proto::v1::node_update::Update;
 use serde_json::json;
+use std::time::Duration;
 
 const API: &str = "spiffe://example.org/payments/api";
 
@@ -70,6 +71,33 @@ async fn a_refused_workload_is_told_and_the_operator_is_told_more() {
     let finding = &status["refused_identities"][0]["findings"][0];
     assert_eq!(finding["expected"], "code.sha256 == another", "{status}");
     assert_eq!(status["notes"][0]["code"], "CODE-HELPER", "{status}");
+}
+
+#[tokio::test]
+async fn what_is_issued_anew_under_a_replaced_ledger_key_is_handed_to_nobody() {
+    let server = Server::start().await;
+    let machine = Machine::started(&server).await;
+    let client = agent::client::Client::connect(&machine.address())
+        .await
+        .unwrap();
+    // The ledger has gone on; who answers has the key that it had before.
+    let links = server.state.authority.link();
+    server
+        .state
+        .push(Update::Lineage(v1::Lineage { links }))
+        .await;
+    let kept = machine.directory.path().join("data/lineage");
+    while !kept.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let Some(mut workload) = Workload::start("agent replaced key", &machine, "other") else {
+        return;
+    };
+    let said = workload.ask("x509").await.to_string();
+    assert!(said.contains("no identity issued"), "{said}");
+    let status = client.status(None).await.unwrap();
+    let finding = &status["refused_identities"][0]["findings"][0];
+    assert_eq!(finding["code"], "AGENT-RECEIPT-FORMER", "{status}");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ pub enum ResourcesCommand {
 pub enum SyncCommand {
     /// Schemas, tables, views, columns and functions of a PostgreSQL database
     #[command(
-        after_long_help = "The password, if there is one, comes from --password-file or PGPASSWORD. Any role that may connect will do.\n\nExamples:\n  trilith resources sync postgres --url 'postgresql://reader@db.example.org/shop' --ca-file ca.pem --password-file pw --estate estate\n  trilith resources sync postgres --url 'postgresql://postgres@/shop?host=/run/postgresql' --estate estate --check\n  trilith resources sync postgres --url 'postgresql://postgres@/shop?host=/run/postgresql' --schema public --prune"
+        after_long_help = "The password, if there is one, comes from --password-file or PGPASSWORD. Any role that may connect will do. Over a socket PostgreSQL mostly goes by who runs the command (peer): as root or yourself, put `sudo -u postgres` before the last two.\n\nExamples:\n  trilith resources sync postgres --url 'postgresql://reader@db.example.org/shop' --ca-file ca.pem --password-file pw --estate estate\n  trilith resources sync postgres --url 'postgresql://postgres@/shop?host=/run/postgresql' --estate estate --check\n  trilith resources sync postgres --url 'postgresql://postgres@/shop?host=/run/postgresql' --schema public --prune"
     )]
     Postgres(PostgresArguments),
     /// Routes of an API, from its OpenAPI document in JSON

@@ -157,7 +157,12 @@ fn tree(value: &Value, depth: usize) {
                 .max()
                 .unwrap_or(0);
             for (name, value) in fields {
-                if is_leaf(value) {
+                if let Some(lines) = value.as_str().filter(|text| text.contains('\n')) {
+                    output::line(format_args!("{indent}{name}"));
+                    for line in lines.lines() {
+                        output::line(format_args!("{indent}  {}", output::value(line)));
+                    }
+                } else if is_leaf(value) {
                     output::line(format_args!("{indent}{name:width$}  {}", leaf(value)));
                 } else {
                     output::line(format_args!("{indent}{name}"));

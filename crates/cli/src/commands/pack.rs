@@ -359,6 +359,10 @@ fn refused(failure: &ledger::pack::Failure, global: &Global) -> Failure {
             "where the authority has a new root, print a new trust file at a server that you trust: `trilith trust`; \
              else do not rely on this pack, and keep it as evidence"
         }
+        "LEDGER-CHECKPOINT-FORMER" => {
+            "ask for the pack anew: it is then under the ledger's newest key; by the trust file of its time it verifies as it is, \
+             and whoever had the replaced key can have made it"
+        }
         _ => "do not rely on this pack; ask for it again, and keep this one as evidence",
     };
     Failure::verification(vec![

@@ -23,6 +23,15 @@ pub(crate) fn print(document: &Value) {
     }
 }
 
+/// What was signed: whether it can be applied is not asked, since it lacks the other author's signature.
+pub(crate) fn signed(document: &Value) {
+    governed(document);
+    compared(document);
+    if let Some(version) = document.get("version").and_then(Value::as_str) {
+        output::line(format_args!("version {version}"));
+    }
+}
+
 /// The plan of what was to be applied: whoever was refused is told why at the end of the command.
 pub(crate) fn outline(document: &Value) {
     if document.get("same").and_then(Value::as_bool) == Some(true)
@@ -268,6 +277,9 @@ fn tests(document: &Value) {
     ));
 }
 
+/// As a difference says of `columns` that they are decided on from now on.
+const DECIDED: &str = "by-table before, decided now";
+
 /// What is declared otherwise, and what is newly possible and no longer.
 pub(crate) fn compared(document: &Value) {
     if let Some(diff) = document.get("diff") {
@@ -278,6 +290,7 @@ pub(crate) fn compared(document: &Value) {
 
 fn difference(diff: &Value) {
     for (what, field) in [
+        ("setting", "settings"),
         ("identity", "identities"),
         ("resource", "resources"),
         ("reference", "references"),
@@ -290,6 +303,14 @@ fn difference(diff: &Value) {
                 output::line(format_args!("{mark} {what} {}", plain(name)));
             }
         }
+    }
+    if list(diff, "/settings/changed")
+        .iter()
+        .any(|one| plain(one).ends_with(DECIDED))
+    {
+        output::line(
+            "  taking this back needs two authors where an invariant speaks of select, insert or update",
+        );
     }
     for (title, field, side) in [
         ("newly possible", "/widened", "after"),

@@ -68,6 +68,9 @@ fn next(code: &str) -> &'static str {
         "LEDGER-CHECKPOINT-ORIGIN" => {
             "name that log in the policy of the trust file; for a gateway's ledger, make a pack with `trilith pack --record`"
         }
+        "LEDGER-CHECKPOINT-FORMER" => {
+            "ask for the proof anew: it is then under the ledger's newest key; by the trust file of its time it verifies as it is, and whoever had the replaced key can have made it"
+        }
         _ => "do not rely on this proof; ask for it again, and keep this one as evidence",
     }
 }

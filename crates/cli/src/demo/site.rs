@@ -78,11 +78,13 @@ impl Site {
                 .context("this binary has no folder")?
                 .to_owned(),
         };
-        anyhow::ensure!(
-            programs.join("payments-api").exists(),
-            "the demo's programs are not in {}; build them with `cargo xtask demo`, or name their folder with --programs",
-            programs.display()
-        );
+        for program in ["payments-api", "attack"] {
+            anyhow::ensure!(
+                programs.join(program).exists(),
+                "the demo's program {program} is not in {}; build them with `cargo xtask demo`, or name their folder with --programs",
+                programs.display()
+            );
+        }
         Ok(Self {
             trilith: Trilith::new(directory.join("server/admin.sock"))?,
             workloads: BTreeMap::new(),

@@ -4,6 +4,7 @@
 
 use super::Accesses;
 use crate::action::Action;
+use crate::ask::Access;
 use crate::authorize::Prepared;
 use crate::candidates::{Concerned, Ends, Target, Targets, concerned_by, concerns};
 use crate::entities::{NodeId, resource_uid, uid};
@@ -128,6 +129,24 @@ impl<'e> Side<'e> {
         accesses
             .map(|access| ((access.action, access.resource.clone()), access))
             .collect()
+    }
+
+    /// What is allowed here of one resource by itself.
+    pub(super) fn one(
+        &self,
+        path: &str,
+        action: Action,
+        resource: &ResourceRef,
+        shown: &ResourceRef,
+        errors: &mut Vec<String>,
+    ) -> Option<Access> {
+        if !self.places.contains_key(path) {
+            return None;
+        }
+        let both = [resource, shown];
+        let answer = self.estate.what_of_one(path, action, both, &self.prepared);
+        errors.extend(answer.errors);
+        answer.accesses.into_iter().next()
     }
 }
 

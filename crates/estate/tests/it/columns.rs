@@ -305,3 +305,104 @@ fn a_permit_that_covers_no_column_is_remarked_on() {
     let policies = POLICIES.split("@id(\"nobody writes").next().unwrap();
     assert!(remarks(&compile(&files("", policies))).is_empty());
 }
+
+/// What a change takes away and what it adds, a line each.
+fn told(old: &Estate, new: &Estate) -> String {
+    let diff = estate::diff(old, new);
+    assert!(diff.errors.is_empty(), "{:?}", diff.errors);
+    let line = |mark: &str, access: &estate::Access| {
+        let path = access.resource.path.trim_start_matches("shop/public/");
+        format!("{mark} {} {} {path}\n", access.identity, access.action)
+    };
+    let lost = diff.narrowed.iter().filter_map(|one| one.before.as_ref());
+    let lost: String = lost.map(|access| line("-", access)).collect();
+    let won = diff.widened.iter().filter_map(|one| one.after.as_ref());
+    let won: String = won.map(|access| line("+", access)).collect();
+    format!("{lost}{won}")
+}
+
+/// Its author has not yet thought of columns.
+fn by_table() -> EstateFiles {
+    let policies = POLICIES.split("@id(\"nobody writes").next().unwrap();
+    files("", policies)
+}
+
+#[test]
+fn the_switch_to_columns_takes_away_what_no_column_is_covered_by() {
+    let (old, new) = (compile(&by_table()), decided());
+    expect![[r#"
+        - crm/count select customers/*
+        - crm/count select customers/a%2Fb%25
+        - crm/count select customers/email
+        - crm/count select customers/id
+        - crm/support update customers/email
+        + bi/report select customers
+        + bi/report select customers/a%2Fb%25
+        + bi/report select customers/id
+    "#]]
+    .assert_eq(&told(&old, &new));
+    expect![[r#"
+        - bi/report select customers
+        - bi/report select customers/a%2Fb%25
+        - bi/report select customers/id
+        + crm/count select customers/*
+        + crm/count select customers/a%2Fb%25
+        + crm/count select customers/email
+        + crm/count select customers/id
+        + crm/support update customers/email
+    "#]]
+    .assert_eq(&told(&new, &old));
+    let settings = estate::diff(&old, &new).settings;
+    assert_eq!(settings.changed, ["columns: by-table before, decided now"]);
+}
+
+#[test]
+fn the_switch_alone_takes_away_what_no_column_is_covered_by() {
+    let mut files = by_table();
+    let text = "permit (principal == Identity::\"crm/count\", action == Action::\"select\", \
+                resource == Table::\"shop/public/orders\");\n\
+                permit (principal == Identity::\"bi/report\", action == Action::\"select\", \
+                resource is Table);";
+    files.insert("policies/shop.cedar", text);
+    let old = compile(&files);
+    files.insert(
+        "estate.toml",
+        "trust_domain = \"example.org\"\ncolumns = \"decided\"\n",
+    );
+    let told = told(&old, &compile(&files));
+    assert!(told.contains("- crm/count select orders/*\n"), "{told}");
+    // Nor of tables that no file lists.
+    for lost in ["*/*", "shop/*/*/*", "*/*/*/*", "nobody/*", "customers/id"] {
+        assert!(
+            told.contains(&format!("- bi/report select {lost}\n")),
+            "{told}"
+        );
+    }
+    assert!(!told.contains('+'), "{told}");
+}
+
+#[test]
+fn a_table_that_lists_some_of_its_columns_loses_the_others() {
+    let mut files = by_table();
+    let resources = RESOURCES.replace("classification = \"pii\"", "");
+    files.insert("resources/shop.toml", resources.clone());
+    let old = compile(&files);
+    files.insert(
+        "estate.toml",
+        "trust_domain = \"example.org\"\ncolumns = \"decided\"\n",
+    );
+    let new = compile(&files);
+    let bi = |told: String| -> String {
+        let lines = told.lines().filter(|line| line.contains("bi/report"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(bi(told(&old, &new)), "- bi/report select customers/*");
+    // And so do those of a table whose first column is listed.
+    let orders = "name = \"orders\"\nclassification = \"internal\"\n";
+    let more = format!("{orders}[[database.schema.table.column]]\nname = \"id\"\n");
+    files.insert("resources/shop.toml", resources.replace(orders, &more));
+    assert_eq!(
+        bi(told(&new, &compile(&files))),
+        "- bi/report select orders/*"
+    );
+}

@@ -138,6 +138,9 @@ pub(crate) struct Relay {
     /// Definitions have been committed since the catalogue was read.
     stale: bool,
     copying_in: bool,
+    /// A statement of the transaction has ended that withholds what the server says of errors: what it broke may
+    /// be told later, when the transaction commits.
+    withholds: bool,
     /// The server has said an error and skips what comes until Sync, which has not come yet.
     skipping: bool,
     /// A message of the client waits, and this many answers were owed when it began to.
@@ -164,6 +167,7 @@ impl Relay {
             defined: BTreeSet::new(),
             stale: false,
             copying_in: false,
+            withholds: false,
             skipping: false,
             waiting: None,
             passing: 0,

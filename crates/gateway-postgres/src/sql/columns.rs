@@ -206,7 +206,7 @@ pub(super) fn width(source: Option<&Node>) -> Option<usize> {
 }
 
 /// `*` stands for any number of values, wherever it stands.
-fn counted(values: &[Node]) -> Option<usize> {
+pub(super) fn counted(values: &[Node]) -> Option<usize> {
     let plain = |node: &Node| {
         let value = match node.node.as_ref() {
             Some(N::ResTarget(target)) => target.val.as_deref().and_then(|val| val.node.as_ref()),

@@ -273,6 +273,9 @@ fn statement(dice: &mut Dice) -> String {
 /// A condition or value, in which queries may stand.
 fn query_part(dice: &mut Dice, depth: usize) -> String {
     let column = dice.pick(&["id", "x", "y", "z", "t.id", "t.x", "u.id", "u.x", "id", "x"]);
+    if depth > 0 && dice.roll(4) == 0 {
+        return format!("({}) IS NOT NULL", shadowed(dice, depth - 1));
+    }
     match dice.roll(if depth == 0 { 4 } else { 7 }) {
         0 => format!("{column} IS NOT NULL"),
         1 => format!("{column}::text = '1'"),
@@ -285,6 +288,54 @@ fn query_part(dice: &mut Dice, depth: usize) -> String {
             query_part(dice, depth - 1),
             query_part(dice, depth - 1)
         ),
+    }
+}
+
+/// A query for one value, among what hides names of the queries around it, or no longer does.
+fn shadowed(dice: &mut Dice, depth: usize) -> String {
+    let column = |dice: &mut Dice| {
+        dice.pick(&[
+            "id", "x", "y", "z", "k", "ctid", "t.id", "t.x", "t.y", "u.x", "u.z", "t.ctid", "j.y",
+            "one",
+        ])
+    };
+    let value = column(dice);
+    let from = match dice.roll(20) {
+        0 => "(a AS t JOIN c AS u ON true) AS j".to_owned(),
+        1 => "(c AS u JOIN b AS t ON true) AS t".to_owned(),
+        2 => "(a AS t JOIN b AS u ON true) AS j(one, b2, b3, b4, b5, b6, b7, b8)".to_owned(),
+        3 => "(a AS t JOIN b AS u ON true) AS j(one, b2, b3, b4)".to_owned(),
+        4 => "(a AS t JOIN b AS u USING (id)) AS j(one)".to_owned(),
+        5 => "(a AS t JOIN b AS u USING (id) AS m) AS j".to_owned(),
+        6 => "((a AS t JOIN b AS u ON true) AS u(one) JOIN c AS t ON true) AS j".to_owned(),
+        7 => "(a AS t JOIN c AS u ON true) AS j NATURAL JOIN b".to_owned(),
+        8 => "a AS t JOIN c AS u ON true".to_owned(),
+        9 => format!("c AS t TABLESAMPLE bernoulli(length({value}::text))"),
+        10 => format!("a AS t TABLESAMPLE system(length({value}::text))"),
+        11 => format!("c AS t, unnest(ARRAY[{value}::text]) AS n"),
+        12 => format!("c, ROWS FROM (generate_series(1, 2), unnest(ARRAY[{value}::text])) AS n"),
+        13 => format!("c AS t JOIN LATERAL (SELECT {value} AS one) AS n ON {value}::text = '1'"),
+        14 => format!("a AS t, (SELECT {value} AS one) AS n"),
+        15 => format!("a AS t, b AS q JOIN c AS u ON {value}::text = '1'"),
+        16 => format!("(VALUES ({value}::text), (NULL)) AS n(y)"),
+        17 => "b AS t(ctid, one)".to_owned(),
+        18 => "(SELECT id AS ctid, x AS y FROM b) AS t".to_owned(),
+        _ => from(dice, depth.min(1)),
+    };
+    let value = column(dice);
+    let rest = match dice.roll(8) {
+        0 => format!(" ORDER BY {} LIMIT 1", column(dice)),
+        1 => format!(" LIMIT length({}::text)", column(dice)),
+        2 => format!(" WHERE {}::text = '1' LIMIT 1", column(dice)),
+        _ => " LIMIT 1".to_owned(),
+    };
+    match dice.roll(8) {
+        0 => format!("SELECT count(*)::text FROM {from}"),
+        1 => format!("SELECT max({value}::text) FROM {from}"),
+        2 => format!("SELECT {value}::text AS x FROM {from} GROUP BY {value}{rest}"),
+        3 => format!("SELECT count(*) OVER (PARTITION BY {value})::text FROM {from}{rest}"),
+        4 => format!("WITH q AS (SELECT {value}::text AS one) SELECT one FROM q{rest}"),
+        _ => format!("SELECT {value}::text FROM {from}{rest}"),
     }
 }
 
@@ -316,6 +367,7 @@ fn query(dice: &mut Dice, depth: usize, width: Option<usize>) -> String {
                 "t.ctid",
                 "row(t.*)",
                 "t.id + 1 AS n",
+                "ctid",
             ])
             .to_owned(),
     };
@@ -351,7 +403,14 @@ fn from(dice: &mut Dice, depth: usize) -> String {
         8 => format!("a u, LATERAL ({}) AS t", query(dice, depth - 1, None)),
         9 => "q AS t".to_owned(),
         10 => "a AS t(x, id)".to_owned(),
-        11 => "(a JOIN b USING (id)) AS t".to_owned(),
+        11 => dice
+            .pick(&[
+                "(a JOIN b USING (id)) AS t",
+                "(a t JOIN c u ON true) AS j",
+                "b AS t(one, ctid)",
+                "a AS t(one, ctid, x)",
+            ])
+            .to_owned(),
         _ => format!(
             "b u JOIN ({}) AS t ON {}",
             query(dice, depth - 1, None),
@@ -401,6 +460,7 @@ async fn no_statement_reads_a_column_that_is_not_named() {
     }
     assert!(wrong.is_empty(), "{wrong}");
     assert!(valid > 500, "{valid}");
-    // What nobody refers to, as some expressions of WITH here, PostgreSQL does not read.
-    assert!(exact * 10 > valid * 6, "{exact} of {valid}");
+    // What nobody refers to, as some expressions of WITH here, PostgreSQL does not read:
+    // 1280 of 1403 came out exactly when this was measured.
+    assert!(exact * 10 > valid * 8, "{exact} of {valid}");
 }

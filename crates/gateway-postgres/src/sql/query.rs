@@ -1,6 +1,6 @@
 //! SELECT, INSERT, UPDATE, DELETE, MERGE and everything that stands in a FROM.
 
-use super::columns::width;
+use super::columns::{counted, width};
 use super::resolve::{Walker, unsupported};
 use super::scope::{Names, Scope, bare_name, names_of};
 use estate::Action;
@@ -201,8 +201,12 @@ impl Walker<'_> {
                 if let Some(relation) = &sample.relation {
                     self.item_of_from(relation)?;
                 }
+                // What it is sampled by sees the levels around this one, and nothing of this one.
+                let before = self.hide(self.items());
                 self.expressions(&sample.args)?;
-                self.optional(sample.repeatable.as_deref())
+                self.optional(sample.repeatable.as_deref())?;
+                self.see(before);
+                Ok(())
             }
             Some(N::RangeTableFunc(table)) => {
                 self.optional(table.docexpr.as_deref())?;
@@ -388,7 +392,7 @@ impl Walker<'_> {
                 walker.expressions(&when.values)?;
                 match CmdType::try_from(when.command_type) {
                     Ok(CmdType::CmdInsert) if when.target_list.is_empty() => {
-                        let count = Some(when.values.len());
+                        let count = counted(&when.values);
                         walker.mark_first(&target, count, Action::Insert);
                     }
                     Ok(CmdType::CmdInsert) => {

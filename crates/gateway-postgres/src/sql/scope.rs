@@ -27,6 +27,26 @@ struct Item<'a> {
     /// Of a relation without an alias: by which the name can be qualified.
     schema: Option<&'a str>,
     holds: Holds<'a>,
+    seen: Seen,
+}
+
+/// What joins leave of an item that they join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Alone,
+    /// In a join without an alias: a name by itself is one of the join's columns, and system columns are none.
+    InJoin,
+    /// In a join that has an alias: it is in sight no more, for no name.
+    Covered,
+}
+
+/// Whether an item has a column of some name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Has {
+    Surely,
+    /// What it has so called may have been given another name: a look farther out is needed.
+    Perhaps,
+    No,
 }
 
 #[derive(Debug, Clone)]
@@ -35,8 +55,17 @@ enum Holds<'a> {
     Relation(&'a Relation, Arc<[String]>),
     /// What has been read where it stands: a subquery, a function.
     Derived(Arc<Names>),
-    /// An alias of a join of these items, with names that it gives.
-    Joined(std::ops::Range<usize>, Arc<[String]>),
+    /// An alias of a join, with names that it gives.
+    Joined(Joined),
+}
+
+#[derive(Debug, Clone)]
+struct Joined {
+    /// The items that it joins, without those that a join within it covers.
+    members: Arc<[usize]>,
+    given: Arc<[String]>,
+    /// Steps that a look at all of them takes.
+    cost: usize,
 }
 
 /// Names of columns that something surely has.
@@ -155,6 +184,7 @@ impl<'a> Walker<'a> {
                 .filter(|_| alias.is_none())
                 .map(|relation| relation.schema.as_str()),
             holds,
+            seen: Seen::Alone,
         };
         self.add(item);
     }
@@ -167,6 +197,7 @@ impl<'a> Walker<'a> {
                 name: name.to_owned(),
                 schema: None,
                 holds: Holds::Relation(relation, Arc::default()),
+                seen: Seen::Alone,
             });
         }
     }
@@ -181,6 +212,7 @@ impl<'a> Walker<'a> {
                 .unwrap_or_default(),
             schema: None,
             holds: Holds::Derived(Arc::new(names)),
+            seen: Seen::Alone,
         };
         self.add(item);
     }
@@ -191,13 +223,19 @@ impl<'a> Walker<'a> {
             return;
         };
         let mut marks = Marks::new();
-        let left = scope.items.get(from..middle).unwrap_or_default();
-        let right = scope.items.get(middle..).unwrap_or_default();
-        let mut steps = join.using_clause.len() * cost(scope.items.get(from..).unwrap_or_default());
+        let side = |range| {
+            let items: &[Item<'_>] = scope.items.get(range).unwrap_or_default();
+            let seen = items.iter().filter(|item| item.seen != Seen::Covered);
+            seen.collect::<Vec<_>>()
+        };
+        let (left, right) = (side(from..middle), side(middle..scope.items.len()));
+        let both = || left.iter().chain(&right).copied();
+        let mut steps = scope.items.len() - from.min(scope.items.len());
+        steps += join.using_clause.len() * cost(both());
         if join.is_natural {
-            for (one, other) in [(left, right), (right, left)] {
-                let known = names_in(other);
-                steps += known.as_ref().map_or(1, Vec::len) * cost(one);
+            for (one, other) in [(&left, &right), (&right, &left)] {
+                let known = names_in(other, &scope.items);
+                steps += known.as_ref().map_or(1, Vec::len) * cost(one.iter().copied());
                 for item in one {
                     match &known {
                         Some(names) => {
@@ -212,7 +250,7 @@ impl<'a> Walker<'a> {
         }
         for node in &join.using_clause {
             if let Some(N::String(name)) = &node.node {
-                for item in left.iter().chain(right) {
+                for item in both() {
                     item.named(&name.sval, &scope.items, &mut marks);
                 }
             }
@@ -221,10 +259,39 @@ impl<'a> Walker<'a> {
         self.read_marked(marks);
     }
 
-    /// The names that a join has as a whole.
+    /// The names that a join has as a whole, and what it leaves of those that it joins (`transformFromClauseItem`):
+    /// an alias hides them completely, also the one that USING gave; without one they are seen as tables alone, and
+    /// their columns as the join's.
     pub(super) fn add_join(&mut self, join: &JoinExpr, from: usize) {
-        let to = self.items();
-        if let Some(alias) = &join.join_using_alias {
+        let Some(scope) = self.scopes.last_mut() else {
+            return;
+        };
+        self.work.spend(scope.items.len().saturating_sub(from));
+        let alias = join.alias.as_ref();
+        let (mut members, mut total) = (Vec::new(), 0);
+        for (at, item) in scope.items.iter_mut().enumerate().skip(from) {
+            if item.seen == Seen::Covered {
+                continue;
+            }
+            item.seen = Seen::InJoin;
+            if alias.is_some() {
+                item.seen = Seen::Covered;
+                members.push(at);
+                total += item.cost();
+            }
+        }
+        if let Some(alias) = alias {
+            self.add(Item {
+                name: alias.aliasname.clone(),
+                schema: None,
+                holds: Holds::Joined(Joined {
+                    members: members.into(),
+                    given: names_given(alias),
+                    cost: 1 + total,
+                }),
+                seen: Seen::Alone,
+            });
+        } else if let Some(alias) = &join.join_using_alias {
             // Of the columns that were compared, nothing else.
             self.add(Item {
                 name: alias.aliasname.clone(),
@@ -233,13 +300,7 @@ impl<'a> Walker<'a> {
                     known: HashSet::new(),
                     complete: true,
                 })),
-            });
-        }
-        if let Some(alias) = &join.alias {
-            self.add(Item {
-                name: alias.aliasname.clone(),
-                schema: None,
-                holds: Holds::Joined(from..to, names_given(alias)),
+                seen: Seen::InJoin,
             });
         }
     }
@@ -278,7 +339,7 @@ impl<'a> Walker<'a> {
         for scope in self.scopes.iter().rev() {
             steps += cost(scope.in_sight());
             for item in scope.in_sight() {
-                found |= item.named(name, &scope.items, &mut marks);
+                found |= item.plainly(name, &scope.items, &mut marks) == Has::Surely;
             }
             if found {
                 break;
@@ -286,7 +347,7 @@ impl<'a> Walker<'a> {
         }
         if !found {
             for scope in self.scopes.iter().rev() {
-                for item in scope.in_sight().iter().filter(|item| item.name == name) {
+                for item in scope.in_sight().filter(|item| item.name == name) {
                     item.whole(&scope.items, &mut marks);
                     found = true;
                 }
@@ -300,7 +361,7 @@ impl<'a> Walker<'a> {
             for scope in &self.scopes {
                 steps += cost(scope.in_sight());
                 for item in scope.in_sight() {
-                    item.unknown(&mut marks);
+                    item.unknown(&scope.items, &mut marks);
                 }
             }
         }
@@ -308,11 +369,11 @@ impl<'a> Walker<'a> {
         self.read_marked(marks);
     }
 
-    /// Whether this level surely has a column of this name.
+    /// Whether this level has a column of this name, or may have one that a join's alias calls otherwise.
     pub(super) fn level_has(&self, name: &str) -> bool {
         self.scopes.last().is_some_and(|scope| {
-            let mut items = scope.in_sight().iter();
-            items.any(|item| item.named(name, &scope.items, &mut Marks::new()))
+            let mut items = scope.in_sight();
+            items.any(|item| item.plainly(name, &scope.items, &mut Marks::new()) != Has::No)
         })
     }
 
@@ -329,13 +390,14 @@ impl<'a> Walker<'a> {
                     continue;
                 }
                 known = true;
-                let column = name.is_some_and(|name| item.named(name, &scope.items, &mut marks));
+                let has = |name| item.named(name, &scope.items, &mut marks) == Has::Surely;
+                let column = name.is_some_and(has);
                 // What is no column of the row is a function that takes all of it, or newer than the catalogue.
                 match name {
                     Some(_) if column => {}
                     Some(_) => {
                         item.whole(&scope.items, &mut marks);
-                        item.unknown(&mut marks);
+                        item.unknown(&scope.items, &mut marks);
                     }
                     None => item.whole(&scope.items, &mut marks),
                 }
@@ -367,7 +429,7 @@ impl<'a> Walker<'a> {
         let mut marks = Marks::new();
         let mut steps = 1;
         for scope in &self.scopes {
-            steps += cost(&scope.items);
+            steps += cost(scope.items.iter());
             for item in &scope.items {
                 item.whole(&scope.items, &mut marks);
             }
@@ -384,49 +446,75 @@ impl<'a> Walker<'a> {
 }
 
 impl<'a> Scope<'a> {
-    fn in_sight(&self) -> &[Item<'a>] {
-        self.items.get(self.hidden..).unwrap_or_default()
+    fn in_sight(&self) -> impl Iterator<Item = &Item<'a>> {
+        let items = self.items.get(self.hidden..).unwrap_or_default();
+        items.iter().filter(|item| item.seen != Seen::Covered)
     }
 }
 
 impl<'a> Item<'a> {
-    /// Marks the column of this name; whether there surely is one.
-    fn named(&self, name: &str, items: &[Item<'a>], marks: &mut Marks) -> bool {
+    /// Marks the column that a name by itself leads to, as far as this item is concerned.
+    fn plainly(&self, name: &str, items: &[Item<'a>], marks: &mut Marks) -> Has {
+        self.column(name, self.seen == Seen::Alone, items, marks)
+    }
+
+    /// The same of a name that is qualified, or compared by USING.
+    fn named(&self, name: &str, items: &[Item<'a>], marks: &mut Marks) -> Has {
+        self.column(name, true, items, marks)
+    }
+
+    /// Marks the column of this name; `system` says whether one of the system's is meant too.
+    fn column(&self, name: &str, system: bool, items: &[Item<'a>], marks: &mut Marks) -> Has {
         match &self.holds {
             Holds::Relation(relation, given) => {
                 let renamed = given.iter().position(|one| one == name);
                 let column = match renamed {
                     Some(at) => relation.columns.get(at).cloned(),
                     None => relation.column(name).filter(|found| {
-                        let mut hidden = relation.columns.iter().take(given.len());
-                        !hidden.any(|one| one == found)
+                        let own = relation.columns.iter().position(|one| one == found);
+                        own.map_or(system, |at| at >= given.len())
                     }),
                 };
                 match column {
                     Some(column) => marks.push((relation.oid, Which::Named(column))),
-                    None => return false,
+                    None => return Has::No,
                 }
-                true
+                Has::Surely
             }
-            Holds::Derived(names) => names.known.contains(name),
-            Holds::Joined(range, given) => {
-                if given.iter().any(|one| one == name) {
+            Holds::Derived(names) if names.known.contains(name) => Has::Surely,
+            Holds::Derived(_) => Has::No,
+            Holds::Joined(joined) => {
+                if joined.given.iter().any(|one| one == name) {
                     self.whole(items, marks);
-                    return true;
+                    return Has::Surely;
                 }
-                let mut found = false;
-                for item in joined(items, range) {
-                    found |= item.named(name, items, marks);
+                // A join has no system columns.
+                let found = joined.members(items).fold(Has::No, |found, item| {
+                    match (found, item.column(name, false, items, marks)) {
+                        (Has::Surely, _) | (_, Has::Surely) => Has::Surely,
+                        (Has::Perhaps, _) | (_, Has::Perhaps) => Has::Perhaps,
+                        _ => Has::No,
+                    }
+                });
+                // Which of its columns the alias calls otherwise, is not told here.
+                match found {
+                    Has::Surely if !joined.given.is_empty() => Has::Perhaps,
+                    found => found,
                 }
-                found
             }
         }
     }
 
     /// Marks a column that it may have, and the catalogue does not know.
-    fn unknown(&self, marks: &mut Marks) {
-        if let Holds::Relation(relation, _) = &self.holds {
-            marks.push((relation.oid, Which::Unknown));
+    fn unknown(&self, items: &[Item<'a>], marks: &mut Marks) {
+        match &self.holds {
+            Holds::Relation(relation, _) => marks.push((relation.oid, Which::Unknown)),
+            Holds::Derived(_) => {}
+            Holds::Joined(joined) => {
+                for item in joined.members(items) {
+                    item.unknown(items, marks);
+                }
+            }
         }
     }
 
@@ -435,8 +523,8 @@ impl<'a> Item<'a> {
         match &self.holds {
             Holds::Relation(relation, _) => marks.push((relation.oid, Which::All)),
             Holds::Derived(_) => {}
-            Holds::Joined(range, _) => {
-                for item in joined(items, range) {
+            Holds::Joined(joined) => {
+                for item in joined.members(items) {
                     item.whole(items, marks);
                 }
             }
@@ -448,30 +536,26 @@ impl<'a> Item<'a> {
         match &self.holds {
             Holds::Relation(relation, _) => 1 + relation.columns.len() / 32,
             Holds::Derived(_) => 1,
-            Holds::Joined(range, _) => 1 + range.len(),
+            Holds::Joined(joined) => joined.cost,
         }
     }
 }
 
-/// What a join joins. Joins within it are left out: what they join stands beside them.
-fn joined<'i, 'a>(
-    items: &'i [Item<'a>],
-    range: &std::ops::Range<usize>,
-) -> impl Iterator<Item = &'i Item<'a>> {
-    let inner = items.get(range.clone()).unwrap_or_default();
-    inner
-        .iter()
-        .filter(|item| !matches!(item.holds, Holds::Joined(..)))
+impl Joined {
+    fn members<'i, 'a>(&self, items: &'i [Item<'a>]) -> impl Iterator<Item = &'i Item<'a>> {
+        self.members.iter().filter_map(|at| items.get(*at))
+    }
 }
 
-fn cost(items: &[Item<'_>]) -> usize {
-    items.iter().map(Item::cost).sum()
+fn cost<'i, 'a: 'i>(items: impl Iterator<Item = &'i Item<'a>>) -> usize {
+    items.map(Item::cost).sum()
 }
 
 /// Every name that these have; nothing where one of them may have more.
-fn names_in(items: &[Item<'_>]) -> Option<Vec<Arc<str>>> {
+fn names_in(some: &[&Item<'_>], items: &[Item<'_>]) -> Option<Vec<Arc<str>>> {
     let mut names = BTreeSet::new();
-    for item in items {
+    let mut next = some.to_vec();
+    while let Some(item) = next.pop() {
         match &item.holds {
             Holds::Relation(relation, given) => {
                 names.extend(relation.columns.iter().skip(given.len()).cloned());
@@ -480,8 +564,7 @@ fn names_in(items: &[Item<'_>]) -> Option<Vec<Arc<str>>> {
             Holds::Derived(given) if given.complete => {
                 names.extend(given.known.iter().map(|name| Arc::from(name.as_str())));
             }
-            // What it joins stands beside it.
-            Holds::Joined(_, given) if given.is_empty() => {}
+            Holds::Joined(joined) if joined.given.is_empty() => next.extend(joined.members(items)),
             _ => return None,
         }
     }

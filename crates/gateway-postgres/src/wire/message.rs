@@ -115,24 +115,58 @@ pub fn text_at(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(value).ok()?, rest.get(1..)?))
 }
 
+/// The fields of an ErrorResponse's body.
+fn fields(body: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = body;
+    std::iter::from_fn(move || {
+        let (&field, after) = rest.split_first()?;
+        let end = after.iter().position(|byte| *byte == 0)?;
+        rest = after.get(end + 1..)?;
+        (field != 0).then_some((field, after.get(..end)?))
+    })
+}
+
 /// SQLSTATE and message of an ErrorResponse's body.
 pub(crate) fn sqlstate(body: &[u8]) -> (String, String) {
     let (mut code, mut message) = (String::new(), String::new());
-    let mut rest = body;
-    while let Some((&field, after)) = rest.split_first() {
-        let end = after.iter().position(|byte| *byte == 0);
-        let (Some(end), true) = (end, field != 0) else {
-            break;
-        };
-        let value = String::from_utf8_lossy(after.get(..end).unwrap_or_default());
+    for (field, value) in fields(body) {
+        let value = String::from_utf8_lossy(value);
         match field {
             b'C' => code = value.into_owned(),
             b'M' => message = value.into_owned(),
             _ => {}
         }
-        rest = after.get(end + 1..).unwrap_or_default();
     }
     (code, message)
+}
+
+/// An ErrorResponse of which only those fields are left that hold no data (55.8), and `detail` in the place of what
+/// the server says more; `message` too, where even that one may hold data.
+pub(crate) fn without_data(out: &mut BytesMut, body: &[u8], detail: &str, message: Option<&str>) {
+    framed(out, b'E', |out| {
+        for (field, value) in fields(body) {
+            match (field, message) {
+                (b'M', Some(message)) => {
+                    out.put_u8(field);
+                    text(out, message);
+                }
+                // Severity, SQLSTATE, message, position; schema, table, column, type, constraint; file, line, routine.
+                (
+                    b'S' | b'V' | b'C' | b'M' | b'P' | b's' | b't' | b'c' | b'd' | b'n' | b'F'
+                    | b'L' | b'R',
+                    _,
+                ) => {
+                    out.put_u8(field);
+                    out.put_slice(value);
+                    out.put_u8(0);
+                }
+                _ => {}
+            }
+        }
+        out.put_u8(b'D');
+        text(out, detail);
+        out.put_u8(0);
+    });
 }
 
 /// NegotiateProtocolVersion: only minor version 0, and none of `unsupported` (55.8).

@@ -303,3 +303,142 @@ async fn a_column_that_the_gateway_has_not_seen_is_denied() {
     helper.simple("SELECT id FROM cards").await.unwrap();
     world.stop().await;
 }
+
+/// Whoever may read `number` of no card calls it what a table is called by that it may read, and hides that one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_leads_out_of_its_query_is_decided_as_what_it_names() {
+    if skipped("a_name_that_leads_out_of_its_query_is_decided_as_what_it_names") {
+        return;
+    }
+    let world = World::start().await;
+    let mut files = decided();
+    let products =
+        "\n[[database.schema.table]]\nname = \"products\"\nclassification = \"public\"\n";
+    files.insert("resources/shop.toml", format!("{RESOURCES}{products}"));
+    let forbids = "\n@id(\"ids of orders alone\")\nforbid (principal, action == Action::\"insert\",\n  \
+                   resource == Column::\"shop/public/orders/note\");\n";
+    files.insert("policies/shop.cedar", format!("{POLICIES}{forbids}"));
+    world.apply(&files).await;
+    let mut helper = Client::connect(&world, &world.plane.issue("agents/helper")).await;
+    let cards = "FROM cards AS p(id, name)";
+    for sql in [
+        format!("SELECT (SELECT p.name FROM (products p JOIN products q ON true) AS t LIMIT 1) {cards}"),
+        format!("SELECT (SELECT name FROM (products p JOIN products q ON true) AS t(a, b, c, d) LIMIT 1) {cards}"),
+        format!("SELECT 1 {cards}, LATERAL (SELECT p.name FROM (products p CROSS JOIN products q) AS t) s"),
+        format!("COPY (SELECT (SELECT p.name FROM (products p JOIN products q USING (id)) AS t LIMIT 1) {cards}) TO STDOUT"),
+        format!("SELECT (SELECT p.name FROM (products p JOIN products q USING (id) AS p2) AS t LIMIT 1) {cards}"),
+        "SELECT (SELECT ctid FROM products p JOIN products q ON true LIMIT 1) FROM cards AS c(id, ctid)".to_owned(),
+        format!(
+            "SELECT id, s.* {cards}, LATERAL (SELECT count(*) FROM products \
+             TABLESAMPLE bernoulli(CASE WHEN name LIKE 's1%' THEN 100 ELSE 0 END)) s"
+        ),
+        format!(
+            "SELECT id, s.* {cards}, LATERAL (SELECT count(*) FROM products \
+             TABLESAMPLE bernoulli(50) REPEATABLE (length(name))) s"
+        ),
+    ] {
+        let (sqlstate, message) = helper.simple(&sql).await.expect_err(&sql);
+        assert_eq!(sqlstate, "42501", "{sql}: {message}");
+        assert!(
+            message.contains("shop/public/cards/number"),
+            "{sql}: {message}"
+        );
+    }
+    let mut payments = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    for sql in [
+        "INSERT INTO orders VALUES (7, 'x')",
+        "INSERT INTO orders SELECT s.* FROM (SELECT 7, 'x') s",
+        "MERGE INTO orders o USING (SELECT 7 AS a, 'x' AS b) s ON false WHEN NOT MATCHED THEN INSERT VALUES (s.*)",
+    ] {
+        let (_, message) = payments.simple(sql).await.expect_err(sql);
+        assert!(
+            message.contains("shop/public/orders/note"),
+            "{sql}: {message}"
+        );
+    }
+    world.stop().await;
+}
+
+/// PostgreSQL shows the row, or the key, that breaks a constraint to whoever writes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_quotes_no_column_that_may_not_be_read() {
+    if skipped("an_error_quotes_no_column_that_may_not_be_read") {
+        return;
+    }
+    let world = World::start().await;
+    world
+        .postgres
+        .execute(
+            "shop",
+            "ALTER TABLE orders ADD UNIQUE (note) DEFERRABLE, ADD CHECK (id <> 13)",
+        )
+        .unwrap();
+    let broken = [
+        ("UPDATE orders SET id = NULL WHERE id = 1", "23502"),
+        ("UPDATE orders SET id = 13 WHERE id = 1", "23514"),
+        ("INSERT INTO orders (id) VALUES (1)", "23505"),
+        (
+            "BEGIN; SET CONSTRAINTS ALL DEFERRED; INSERT INTO orders (note) VALUES ('first'); SELECT 1; COMMIT",
+            "23505",
+        ),
+        ("INSERT INTO orders (note) VALUES ('first')", "23505"),
+    ];
+    // Whoever may read all of the table is told all.
+    world.apply(&decided()).await;
+    let mut payments = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    for (sql, expected) in broken {
+        let (sqlstate, message) = payments.simple(sql).await.expect_err(sql);
+        assert_eq!(sqlstate, expected, "{sql}: {message}");
+        let quotes = message.contains("first") || message.contains("(id)=(1)");
+        // What a commit finds, any statement of its transaction may have done.
+        assert!(quotes, "{sql}: {message}");
+        if payments.status == b'E' {
+            payments.simple("ROLLBACK").await.unwrap();
+        }
+    }
+    let mut files = decided();
+    let forbids = "\n@id(\"nobody reads notes\")\nforbid (principal, action == Action::\"select\",\n  \
+                   resource == Column::\"shop/public/orders/note\");\n";
+    files.insert("policies/shop.cedar", format!("{POLICIES}{forbids}"));
+    world.apply(&files).await;
+    let refused = async {
+        while payments
+            .simple("SELECT note FROM orders LIMIT 1")
+            .await
+            .is_ok()
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), refused)
+        .await
+        .expect("the column is forbidden");
+    for (sql, expected) in broken {
+        let (sqlstate, message) = payments.simple(sql).await.expect_err(sql);
+        assert_eq!(sqlstate, expected, "{sql}: {message}");
+        let quotes = message.contains("first") || message.contains("(id)=(1)");
+        assert!(!quotes, "{sql}: {message}");
+        assert!(
+            message.contains("POLICY-COLUMN-WITHHELD"),
+            "{sql}: {message}"
+        );
+        if payments.status == b'E' {
+            payments.simple("ROLLBACK").await.unwrap();
+        }
+    }
+    // The same of a prepared statement, which was prepared before.
+    payments
+        .parse("one", "UPDATE orders SET id = NULL WHERE id = 1")
+        .await
+        .unwrap();
+    let (sqlstate, message) = payments.execute("one").await.expect_err("not null");
+    assert_eq!(sqlstate, "23502");
+    assert!(!message.contains("first"), "{message}");
+    // A transaction that goes on after it is told of its own errors again.
+    let (_, message) = payments
+        .simple("SELECT 1 / 0")
+        .await
+        .expect_err("no number");
+    assert!(!message.contains("POLICY-COLUMN-WITHHELD"), "{message}");
+    world.stop().await;
+}

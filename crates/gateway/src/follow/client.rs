@@ -191,6 +191,7 @@ impl Client {
             followed_root: root.map(|root| root.to_vec()).unwrap_or_default(),
             applied_index: self.following.applied(),
             followed_checkpoint: self.following.note().unwrap_or_default(),
+            lineage: self.following.lineage(),
         }
     }
 

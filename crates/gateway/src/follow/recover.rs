@@ -38,6 +38,11 @@ impl Following {
         let verified = receipt
             .verify(&key)
             .map_err(|error| refused(error.code(), &error.to_string()))?;
+        // INVARIANT 6: the tree that stays is what the record says, so that nothing else holds a replaced key to its end.
+        verified
+            .checkpoint
+            .shown_by(&key)
+            .map_err(|error| refused(error.code(), &error.to_string()))?;
         if verified.record.kind() != RecordType::Recovery {
             return Err(refused(
                 "FOLLOW-RECORD-TYPE",

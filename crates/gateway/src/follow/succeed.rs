@@ -41,6 +41,15 @@ impl Following {
         if changed { self.keep() } else { Ok(()) }
     }
 
+    /// How the server's ledger is known here to have gone on, for the server to hear: it may have been restored to
+    /// what it was before. Empty if it is of one log.
+    pub(super) fn lineage(&self) -> String {
+        match lineage::links(&self.held().newest_key()) {
+            links if links.is_empty() => String::new(),
+            links => lineage::to_json(&links),
+        }
+    }
+
     /// Takes up the lineage that an earlier start had taken.
     pub(super) fn succeed_before(&self, links: &[KeyRotation]) -> Result<(), Finding> {
         let mut held = self.held();

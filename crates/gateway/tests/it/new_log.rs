@@ -196,3 +196,63 @@ async fn a_new_log_that_has_all_that_is_followed_takes_over_at_once() {
     assert_eq!(followed(&again.ledger_key()), SECOND);
     again.take_checkpoint(&theirs.note, size, &[]).unwrap_err();
 }
+
+#[tokio::test]
+async fn a_key_that_was_replaced_signs_no_next_head_and_no_recovery_below_its_end_either() {
+    let world = World::new();
+    let svid = world.issue_published(PAYMENTS);
+    let (followed_size, _) = world.following.head();
+    // What the thief goes on with, from what this gateway follows: also a history that the log could have had.
+    world.issue(PAYMENTS);
+    let theirs = world.ledger.reader().head();
+    let proof = world.proof(followed_size, theirs.checkpoint.size);
+    world.issue(PAYMENTS);
+    Second::copy(&world);
+    let second = Second::open(&world);
+    world.following.succeed(&second.links()).unwrap();
+    assert!(theirs.checkpoint.size < second.stays.size);
+    let refused = world
+        .following
+        .take_checkpoint(&theirs.note, followed_size, &proof)
+        .unwrap_err();
+    assert_eq!(refused.code, "FOLLOW-CHECKPOINT");
+    assert!(
+        refused.to_string().contains("LEDGER-CHECKPOINT-FORMER"),
+        "{refused}"
+    );
+    assert_eq!(world.following.head().0, followed_size);
+    // What is followed counts as before, also after a start.
+    world.admit(&svid.chain).await.unwrap();
+    let (again, _) = world.restarted().unwrap();
+    assert_eq!(again.head(), world.following.head());
+    // An SVID of his is under a checkpoint that is not on the chain, and lets nobody in.
+    let first = LedgerSigner::new(&format!("{DOMAIN}/server"), Arc::clone(&world.key)).unwrap();
+    let forged = world.forked(&first, followed_size);
+    assert_eq!(world.refused(&forged).await, "FOLLOW-FORKED");
+    // He gives up what is followed, for a tree of his own.
+    let (size, root) = world.following.head();
+    let mut tree = ledger::Frontier::new();
+    tree.push(ledger::merkle::leaf_hash(&1_u64.to_be_bytes()));
+    let recovery = Recovery {
+        old_size: size.into(),
+        old_root: root.unwrap().into(),
+        old_checkpoint: None,
+        new_size: 1.into(),
+        new_root: tree.root().into(),
+        reason: "restored".to_owned(),
+        by: "uid:0".to_owned(),
+        obeyed: None,
+    };
+    let receipt = world.forged_receipt(&first, recovery.record(), 2);
+    let record = ledger::Record::parse(&receipt.record).unwrap();
+    let refused = world
+        .following
+        .recovery(&receipt.encode().unwrap(), &[record.leaf_hash()])
+        .unwrap_err();
+    assert_eq!(refused.code, "FOLLOW-RECORD");
+    assert!(
+        refused.to_string().contains("LEDGER-CHECKPOINT-FORMER"),
+        "{refused}"
+    );
+    assert_eq!(world.following.head(), (size, root));
+}

@@ -73,12 +73,14 @@ impl Trust {
         Self::try_from(file)
     }
 
-    /// The logs whose proofs count: the server's ledger, and what the policy lists beside it.
+    /// The logs whose proofs count: the server's ledger, and what the policy lists beside it. A key that was replaced in
+    /// the ledger's lineage does not count without its end because a policy still has it.
     #[must_use]
     pub fn logs(&self) -> Vec<LogKey> {
         let own = LogKey::Note(self.ledger_key.clone());
         let listed = self.policy.iter().flat_map(Policy::logs);
-        let others = listed.map(|log| log.key.clone()).filter(|key| *key != own);
+        let counts = |key: &LogKey| *key != own && !self.ledger_key.replaced(key.public_key());
+        let others = listed.map(|log| log.key.clone()).filter(counts);
         std::iter::once(own.clone()).chain(others).collect()
     }
 }

@@ -267,7 +267,9 @@ impl<'a> Sections<'a> {
     fn server(&self, trust: &Trust) -> Result<(Checkpoint, Option<Quorum>), Failure> {
         let section = Section::Checkpoint(0);
         let note = self.note(0)?;
-        let checkpoint = Checkpoint::open(note, &trust.ledger_key)
+        // INVARIANT 6: what a former key signed counts only as the tree that its link names. Whoever has that key could
+        // have made anything below, and a pack has nothing that shows the difference.
+        let checkpoint = Checkpoint::open_shown(note, &trust.ledger_key)
             .map_err(|error| Failure::because(&section, &error))?;
         let parsed = Note::parse(note).map_err(|error| Failure::because(&section, &error))?;
         let policy = trust.policy.as_ref();

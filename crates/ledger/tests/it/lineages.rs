@@ -2,12 +2,15 @@
 
 use crate::judges::verify;
 use crate::packs::{API, World, accesses, world};
-use crate::support::{SERVER, signer};
+use crate::support::{Memory, SERVER, signer};
 use expect_test::expect;
-use ledger::body::{Body as _, Gap, KeyRotation, Recovery};
+use ledger::body::{Body as _, Gap, KeyRotation, Recovery, Stop};
 use ledger::lineage::{self, Link, follow, links};
 use ledger::pack::{PackBuilder, Question, Trust};
-use ledger::{Checkpoint, Code as _, Decimal, Digest, LedgerKey, LedgerSigner, Origin, Record};
+use ledger::{
+    Checkpoint, Code as _, Decimal, Digest, Hash, LedgerKey, LedgerSigner, LogKey, Origin,
+    ProofFailure, Receipt, Record, VerifiedProof, merkle,
+};
 use std::collections::BTreeSet;
 
 const SECOND: &str = "example.org/server@2";
@@ -17,9 +20,13 @@ fn link(old: &LedgerSigner, new: &LedgerSigner, size: u64) -> KeyRotation {
     Link::sign(old, new, (size, [7; 32]), "each year").unwrap()
 }
 
+/// With the root that [`link`] names.
 fn head(signer: &LedgerSigner, size: u64) -> String {
+    headed(signer, size, [7; 32])
+}
+
+fn headed(signer: &LedgerSigner, size: u64, root: Hash) -> String {
     let origin = signer.key().origin().clone();
-    let root = [9; 32];
     signer.sign(&Checkpoint { origin, size, root }).unwrap()
 }
 
@@ -88,6 +95,48 @@ fn what_a_former_key_signs_beyond_its_end_is_no_checkpoint() {
         let opened = Checkpoint::open(&head(signer, size), &key);
         assert_eq!(opened.is_ok(), counts, "{size}");
     }
+}
+
+#[test]
+fn of_a_replaced_key_the_tree_that_its_link_names_counts_by_itself_and_nothing_else() {
+    let (one, two, three) = (signer(SERVER, 1), signer(SECOND, 2), signer(THIRD, 3));
+    let former = "LEDGER-CHECKPOINT-FORMER";
+    let forked = "LEDGER-CHECKPOINT-END-FORKED";
+    let ended = "LEDGER-CHECKPOINT-ENDED";
+    let judged = |key: &LedgerKey, signer: &LedgerSigner, size, root| {
+        let note = headed(signer, size, root);
+        let code = |opened: Result<Checkpoint, ledger::CheckpointError>| {
+            opened.map_or_else(|error| error.code(), |_checkpoint| "good")
+        };
+        let shown = Checkpoint::open_beyond(&note, key)
+            .unwrap()
+            .shown_by(key)
+            .map_or_else(|error| error.code(), |()| "good");
+        assert_eq!(code(Checkpoint::open_shown(&note, key)), shown);
+        (code(Checkpoint::open(&note, key)), shown)
+    };
+    let key = follow(one.key(), &[link(&one, &two, 40)]).unwrap();
+    assert_eq!(judged(&key, &one, 40, [7; 32]), ("good", "good"));
+    // A follower can prove it of its own tree; who has the signature alone has nothing.
+    assert_eq!(judged(&key, &one, 39, [7; 32]), ("good", former));
+    assert_eq!(judged(&key, &one, 40, [9; 32]), (forked, forked));
+    assert_eq!(judged(&key, &one, 41, [7; 32]), (ended, ended));
+    assert_eq!(judged(&key, &two, 39, [9; 32]), ("good", "good"));
+    // Where a later log goes on from less, its tree is the one that counts, and of two of one size the later.
+    let shorter = Link::sign(&two, &three, (30, [3; 32]), "").unwrap();
+    let shorter = follow(&key, &[shorter]).unwrap();
+    for signer in [&one, &two] {
+        assert_eq!(judged(&shorter, signer, 30, [3; 32]), ("good", "good"));
+        assert_eq!(judged(&shorter, signer, 30, [7; 32]), (forked, forked));
+        assert_eq!(judged(&shorter, signer, 40, [7; 32]), (ended, ended));
+    }
+    let longer = Link::sign(&two, &three, (60, [3; 32]), "").unwrap();
+    let longer = follow(&key, &[longer]).unwrap();
+    assert_eq!(judged(&longer, &one, 40, [7; 32]), ("good", "good"));
+    assert_eq!(judged(&longer, &two, 40, [7; 32]), ("good", former));
+    assert_eq!(judged(&longer, &two, 60, [3; 32]), ("good", "good"));
+    assert!(longer.replaced(one.key().public_key()) && longer.replaced(two.key().public_key()));
+    assert!(!longer.replaced(three.key().public_key()));
 }
 
 #[test]
@@ -317,6 +366,117 @@ fn whoever_has_the_old_key_makes_no_pack_after_its_end() {
         verify(&pack.build(), &trust).unwrap_err().code,
         "LEDGER-LINK-SIGNATURE"
     );
+}
+
+/// What a thief of the first key makes in a log of his own, of so many records.
+fn forged(size: u64) -> (Memory, Vec<u8>) {
+    let mut thief = Memory::new(SERVER, 1);
+    for number in 0..size {
+        let reason = format!("forged {number}");
+        let stop = Stop { reason }.record().actor("server", "self");
+        thief.append(stop);
+    }
+    let question = Question::Range {
+        ledger: SERVER.to_owned(),
+        from: 0,
+        to: size - 1,
+    };
+    let mut pack = PackBuilder::new(&question, &thief.note());
+    for index in 0..size {
+        pack.receipt(&thief.receipt(index));
+    }
+    (thief, pack.build())
+}
+
+#[test]
+fn a_stolen_key_that_was_replaced_makes_no_pack_of_any_size() {
+    let it = succeeded();
+    let end = it.index;
+    let key = follow(it.old.key(), &[it.rotation()]).unwrap();
+    let (before, now) = (it.trust(it.old.key()), it.trust(&key));
+    for (size, code) in [
+        (1, "LEDGER-CHECKPOINT-FORMER"),
+        (end - 1, "LEDGER-CHECKPOINT-FORMER"),
+        (end, "LEDGER-CHECKPOINT-END-FORKED"),
+        (end + 1, "LEDGER-CHECKPOINT-ENDED"),
+    ] {
+        let (_, pack) = forged(size);
+        // Who has not heard of the new log believes it.
+        assert!(verify(&pack, &before).unwrap().is_complete());
+        assert_eq!(verify(&pack, &now).unwrap_err().code, code, "{size}");
+    }
+}
+
+#[test]
+fn a_proof_under_a_replaced_key_counts_for_its_end_alone_and_no_policy_undoes_that() {
+    let it = succeeded();
+    let key = follow(it.old.key(), &[it.rotation()]).unwrap();
+    let policy = |lines: String| Trust {
+        policy: Some(format!("{lines}quorum none\n").parse().unwrap()),
+        ..it.trust(&key)
+    };
+    let old = it.old.key();
+    let whole = world().server.receipt(3);
+    let newest = it.world.server.receipt(3);
+    for trust in [
+        it.trust(&key),
+        policy(String::new()),
+        policy(format!("log {key}\nlog {old}\n")),
+    ] {
+        let judged = |receipt: &Receipt| judged(receipt, &trust).map(|shown| shown.index);
+        assert_eq!(judged(&whole).unwrap(), 3);
+        assert_eq!(judged(&newest).unwrap(), 3);
+        for (size, code) in [
+            (5, "LEDGER-CHECKPOINT-FORMER"),
+            (it.index, "LEDGER-CHECKPOINT-END-FORKED"),
+            (it.index + 1, "LEDGER-CHECKPOINT-ENDED"),
+        ] {
+            let refused = judged(&forged(size).0.receipt(3)).unwrap_err();
+            assert_eq!(refused.code(), code, "{size}");
+        }
+    }
+}
+
+fn judged(receipt: &Receipt, trust: &Trust) -> Result<VerifiedProof, ProofFailure> {
+    let logs = trust.logs();
+    let logs: Vec<&LogKey> = logs.iter().collect();
+    let leaf = merkle::leaf_hash(&receipt.record);
+    let file = receipt.to_proof_file();
+    file.verify(&leaf, &logs, trust.policy.as_ref())
+}
+
+#[test]
+fn a_long_lineage_is_read_by_both_verifiers_from_trust_file_and_pack() {
+    let mut world = world();
+    let numbered = |number: u8| signer(&format!("{SERVER}@{number}"), number);
+    let mut before = world.server.signer.clone();
+    let mut chain = Vec::new();
+    for number in 2..=131 {
+        let next = numbered(number);
+        let link = link(&before, &next, u64::from(number));
+        world.server.signer = next.clone();
+        let index = world.server.records.len() as u64;
+        world.append(0, link.clone().record());
+        chain.push((index, link));
+        before = next;
+    }
+    let mut pack = world.pack(&accesses(API), true);
+    for (index, _) in &chain {
+        pack.receipt(&world.server.receipt(*index));
+    }
+    let pack = pack.build();
+    let links: Vec<KeyRotation> = chain.into_iter().map(|(_, link)| link).collect();
+    let first = signer(SERVER, 1);
+    for known in [&links[..], &links[..129], &[]] {
+        let trust = Trust {
+            ledger_key: follow(first.key(), known).unwrap(),
+            ..world.trust.clone()
+        };
+        assert_eq!(
+            verify(&pack, &trust).unwrap().checkpoints[0].origin,
+            *before.key().origin()
+        );
+    }
 }
 
 #[test]

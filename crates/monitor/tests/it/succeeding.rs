@@ -83,6 +83,56 @@ async fn a_new_log_that_does_not_go_on_from_what_was_seen_is_a_fork() {
 }
 
 #[tokio::test]
+async fn what_was_seen_and_given_up_is_told_and_the_monitor_goes_on() {
+    let site = Site::new(Log::new("a", 23)).await;
+    let (folder, monitor) = watching(&site, "", WATCH).await;
+    drop(monitor);
+    let gone = site.log().note();
+    site.change(|log| {
+        *log = Log::new("a", 12);
+        log.push(issuance(12, "payments/api", "m2"));
+        log.grow("c", 30);
+    });
+    site.show(Some(note(&site.log())));
+    let shared = merkle::root(12, &site.log()).unwrap();
+
+    // Both keys have signed for another tree than the one that is shown.
+    let lineage = trust(folder.path(), 12, [7; 32]);
+    let mut monitor = Monitor::open(told(folder.path(), &site, Some(&lineage))).unwrap();
+    assert_eq!(code(&monitor.round(at(1)).await), "MONITOR-LINEAGE");
+    assert_eq!(monitor.waiting().len(), 0);
+    drop(monitor);
+
+    let lineage = trust(folder.path(), 12, shared);
+    let open = || Monitor::open(told(folder.path(), &site, Some(&lineage))).unwrap();
+    let mut monitor = open();
+    let seen = monitor.round(at(2)).await.unwrap();
+    assert_eq!((seen.size, seen.looked), (30, 30));
+    let alerts = |monitor: &Monitor| -> Vec<String> {
+        let waiting = monitor.waiting().iter();
+        waiting
+            .map(|alert| alert.finding.code.to_string())
+            .collect()
+    };
+    let told = ["MONITOR-GIVEN-UP", "MONITOR-UNEXPECTED"];
+    assert_eq!(alerts(&monitor), told);
+    let finding = monitor.waiting()[0].finding.to_string();
+    assert!(
+        finding.contains("23") && finding.contains("12"),
+        "{finding}"
+    );
+    // The next start has stepped over, and what the old key had signed is still there.
+    drop(monitor);
+    let mut monitor = open();
+    monitor.round(at(3)).await.unwrap();
+    assert_eq!(alerts(&monitor), told);
+    let kept = std::fs::read_dir(folder.path().join("state")).unwrap();
+    let kept =
+        kept.filter(|file| std::fs::read_to_string(file.as_ref().unwrap().path()).unwrap() == gone);
+    assert_eq!(kept.count(), 1);
+}
+
+#[tokio::test]
 async fn a_lineage_that_does_not_lead_to_the_key_is_no_configuration() {
     let site = Site::new(Log::new("a", 3)).await;
     let folder = tempfile::tempdir().unwrap();

@@ -17,4 +17,5 @@ mod between;
 mod faults;
 mod publishing;
 mod refusals;
+mod succeeding;
 mod world;

@@ -1,9 +1,10 @@
 //! What the tests share: a ledger, a store with a bucket, and what stands in it.
 
-use crypto::{Algorithm, KeyPair, Signer};
+use crypto::{Algorithm, KeyPair};
 use ledger::body::{Body as _, Stop};
+use ledger::lineage::{self, Link};
 use ledger::tile::check::{Fault, check};
-use ledger::{Checkpoint, Draft, LedgerKey};
+use ledger::{Checkpoint, Draft, LedgerKey, LedgerSigner};
 use ledger_store::{Ledger, Options};
 use objects::{Event, Failure, Publisher, Settings, Style, Target};
 use std::collections::BTreeMap;
@@ -57,7 +58,7 @@ pub(crate) fn fsck(store: &S3, bucket: &str, key: &LedgerKey) -> String {
 /// A ledger in a folder of its own, and the events of its publishers.
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
-    pub(crate) signer: Arc<dyn Signer>,
+    pub(crate) signer: LedgerSigner,
     pub(crate) ledger: Ledger,
     pub(crate) events: Arc<Mutex<Vec<Event>>>,
 }
@@ -65,7 +66,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let folder = testkit::temp_dir().expect("a folder");
-        let signer: Arc<dyn Signer> = Arc::new(KeyPair::generate(Algorithm::Ed25519).unwrap());
+        let signer = signer(ORIGIN);
         let ledger = open(&folder.path().join("ledger"), &signer);
         Self {
             folder,
@@ -83,9 +84,29 @@ impl World {
         let ledger = open(&to, &self.signer);
         Self {
             folder,
-            signer: Arc::clone(&self.signer),
+            signer: self.signer.clone(),
             ledger,
             events: Arc::default(),
+        }
+    }
+
+    /// As after `trilith server new-log`.
+    pub(crate) fn goes_on(self) -> Self {
+        let head = self.ledger.reader().head().checkpoint.clone();
+        self.ledger.close().expect("closed");
+        let second = signer("example.org/server@2");
+        let shared = (head.size, head.root);
+        let link = Link::sign(&self.signer, &second, shared, "for a test").unwrap();
+        let key = lineage::follow(self.signer.key(), std::slice::from_ref(&link)).unwrap();
+        let signer = second.with_lineage(key).unwrap();
+        let ledger = open(&self.folder.path().join("ledger"), &signer);
+        let told = link.record().actor("test", "self").draft().unwrap();
+        ledger.handle().append_many(vec![told]).wait().unwrap();
+        Self {
+            folder: self.folder,
+            signer,
+            ledger,
+            events: self.events,
         }
     }
 
@@ -101,7 +122,7 @@ impl World {
     }
 
     pub(crate) fn key(&self) -> LedgerKey {
-        LedgerKey::new(ORIGIN, self.signer.public_key().clone()).unwrap()
+        self.signer.key().clone()
     }
 
     pub(crate) fn head(&self) -> Target {
@@ -153,12 +174,17 @@ impl World {
     }
 }
 
-fn open(dir: &Path, signer: &Arc<dyn Signer>) -> Ledger {
+fn signer(origin: &str) -> LedgerSigner {
+    let key = KeyPair::generate(Algorithm::Ed25519).unwrap();
+    LedgerSigner::new(origin, Arc::new(key)).unwrap()
+}
+
+fn open(dir: &Path, signer: &LedgerSigner) -> Ledger {
     let options = Options {
         reserve_bytes: 0,
         ..Options::default()
     };
-    Ledger::open(dir, Arc::clone(signer), ORIGIN, &options).expect("a ledger")
+    Ledger::open_signed(dir, signer.clone(), &options).expect("a ledger")
 }
 
 fn draft(reason: &str) -> Draft {

@@ -292,6 +292,9 @@ pub struct NodeHello {
     /// It installs what `Enforce` brings.
     #[prost(bool, tag = "12")]
     pub enforces: bool,
+    /// As that of `GatewayHello`.
+    #[prost(string, tag = "13")]
+    pub lineage: ::prost::alloc::string::String,
 }
 /// The answer to an `AttestRequest`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -620,6 +623,9 @@ pub struct GatewayHello {
     /// The signed note of `followed_size`: a claim without it never stops a server from signing.
     #[prost(string, tag = "6")]
     pub followed_checkpoint: ::prost::alloc::string::String,
+    /// How it knows the server's ledger to have gone on as new logs: `key-rotation` bodies as a JSON list.
+    #[prost(string, tag = "7")]
+    pub lineage: ::prost::alloc::string::String,
 }
 /// A new head of the gateway's ledger, to be anchored.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -9,5 +9,6 @@
 )]
 
 mod decisions;
+mod erasures;
 mod issuances;
 mod world;

@@ -21,7 +21,7 @@ pub(crate) const SALARIES: &str = "Table::\"shop/public/salaries\"";
 pub(crate) const READS: &str = "payments reads cards";
 pub(crate) const NEVER: &str = "nobody deletes";
 
-const AT: u64 = 1_795_312_969_123;
+pub(crate) const AT: u64 = 1_795_312_969_123;
 const ESTATE: u64 = 0;
 const VERDICT: u64 = 1;
 pub(crate) const ISSUANCE: u64 = 2;

@@ -24,6 +24,8 @@ const OF_A_RECORD: usize = 100;
 /// Contents of one act.
 const MOST: usize = 4_000;
 const LONGEST_REASON: usize = 512;
+/// Begins the change of a subject that says why.
+const SIGNED_REASON: &str = "reason: ";
 /// From here on who signs estates signs erasures too.
 const AUTHORS: usize = 2;
 
@@ -37,7 +39,8 @@ pub(super) async fn erase(
     if !request.act {
         let current = core.current.load_full();
         let plan = planned(core, whom).await?;
-        let subject = plan.governed(core, current.as_deref());
+        let words = words(&request.reason);
+        let subject = plan.governed(core, current.as_deref(), &words);
         return Ok(told(&plan, subject.as_ref()));
     }
     // INVARIANT: whoever asked may go away; what is recorded is removed all the same.
@@ -102,7 +105,7 @@ fn whom(core: &Core, request: &v1::EraseRequest) -> Result<Whom, Refusal> {
 
 async fn planned(core: &Arc<Core>, whom: Whom) -> Result<Plan, Refusal> {
     let core = Arc::clone(core);
-    tokio::task::spawn_blocking(move || Plan::find(&core, &whom)?.judged(&core))
+    tokio::task::spawn_blocking(move || Plan::find(&core, &whom)?.judged(&core, None))
         .await
         .map_err(|error| Refusal::internal("reading what is to be erased", &error))?
 }
@@ -143,35 +146,38 @@ async fn done(
     whom: Whom,
     request: v1::EraseRequest,
 ) -> Result<Value, Refusal> {
-    let reason = request.reason.trim();
-    let words: String = reason.chars().take(LONGEST_REASON).collect();
+    let words = words(&request.reason);
     if words.is_empty() {
         return Err(unreasoned("no reason"));
     }
     let approvals = approving::read(&request.approvals)?;
     let _alone = core.busy("erasure".to_owned())?;
-    // Estates change by others meanwhile: what is in force decides what has to stay, and who signs.
-    let _applying = core.applying.lock().await;
-    let current = core.current.load_full();
+    // The whole ledger is read before anybody has to wait; of what comes meanwhile the end is read again below.
     let plan = {
         let (core, whom) = (Arc::clone(core), whom);
         tokio::task::spawn_blocking(move || Plan::find(&core, &whom))
             .await
             .map_err(|error| Refusal::internal("reading what is to be erased", &error))??
     };
-    if plan.secrets.iter().any(|secret| words.contains(secret)) {
+    let said = words.to_lowercase();
+    if plan.secrets.iter().any(|secret| said.contains(secret)) {
         return Err(unreasoned("what is to be erased"));
     }
+    // Estates change by others meanwhile: what is in force decides what has to stay, and who signs.
+    let _applying = core.applying.lock().await;
+    let current = core.current.load_full();
     // INVARIANT: marked first, and only then asked who lives by it.
-    let _marked = core.mark(plan.digests());
-    let plan = {
+    let marked = crate::erase::mark(core, plan.digests());
+    let (plan, _marked) = {
         let core = Arc::clone(core);
-        tokio::task::spawn_blocking(move || plan.judged(&core))
-            .await
-            .map_err(|error| Refusal::internal("reading who needs what", &error))??
+        tokio::task::spawn_blocking(move || {
+            Ok::<_, Refusal>((plan.judged(&core, Some(&marked))?, marked))
+        })
+        .await
+        .map_err(|error| Refusal::internal("reading who needs what", &error))??
     };
     acts(&plan)?;
-    let subject = plan.governed(core, current.as_deref());
+    let subject = plan.governed(core, current.as_deref(), &words);
     let (signed, signatures) = match (&subject, &current) {
         (Some(subject), Some(current)) => signed(core, subject, &approvals, current)?,
         _ => (None, Vec::new()),
@@ -182,7 +188,14 @@ async fn done(
     };
     again(core, admitted).await?;
     let digests: Vec<HexDigest> = plan.items.iter().map(|item| item.sha256).collect();
-    let (first, last) = recorded(core, admitted, &plan, &words, (named, signatures)).await?;
+    let (first, last) = recorded(
+        core,
+        admitted,
+        (&plan, current.as_deref()),
+        &words,
+        (named, signatures),
+    )
+    .await?;
     let removed = {
         let core = Arc::clone(core);
         tokio::task::spawn_blocking(move || crate::erase::remove(&core, &digests))
@@ -197,6 +210,11 @@ async fn done(
         fields.insert("removed".to_owned(), json!(removed));
     }
     Ok(document)
+}
+
+/// The reason, as it is signed and recorded.
+fn words(reason: &str) -> String {
+    reason.trim().chars().take(LONGEST_REASON).collect()
 }
 
 fn unreasoned(what: &str) -> Refusal {
@@ -243,7 +261,7 @@ fn signed(
 async fn recorded(
     core: &Core,
     admitted: &Admitted,
-    plan: &Plan,
+    (plan, current): (&Plan, Option<&Current>),
     reason: &str,
     (subject, signatures): (Option<BlobRef>, Vec<AuthorSignature>),
 ) -> Result<(u64, u64), Refusal> {
@@ -260,9 +278,12 @@ async fn recorded(
             subject,
             signatures: signatures.clone(),
         };
-        drafts.push(draft(
-            erasure.record().actor(&admitted.name(), admitted.auth),
-        )?);
+        // Whoever reads a pack asks the authors of this version for the signatures.
+        let mut record = erasure.record().actor(&admitted.name(), admitted.auth);
+        if let Some(current) = current {
+            record = record.estate(current.reference());
+        }
+        drafts.push(draft(record)?);
     }
     let committed = core.append(drafts).await?;
     let first = committed.get(1).or(committed.last());
@@ -293,7 +314,12 @@ fn told(plan: &Plan, subject: Option<&ApprovalSubject>) -> Value {
 
 impl Plan {
     /// What there is to sign, where the estate in force has two authors.
-    fn governed(&self, core: &Core, current: Option<&Current>) -> Option<ApprovalSubject> {
+    fn governed(
+        &self,
+        core: &Core,
+        current: Option<&Current>,
+        reason: &str,
+    ) -> Option<ApprovalSubject> {
         let current = current.filter(|current| current.estate.authors().len() >= AUTHORS)?;
         let mut changes: Vec<_> = self
             .items
@@ -305,9 +331,19 @@ impl Plan {
                 after: None,
             })
             .collect();
+        if changes.is_empty() {
+            return None;
+        }
+        // INVARIANT: what the record says for good is signed as well.
+        changes.push(GovernedChange {
+            kind: GovernedKind::Erased,
+            of: format!("{SIGNED_REASON}{reason}"),
+            before: None,
+            after: None,
+        });
         changes.sort();
         changes.dedup();
-        (!changes.is_empty()).then(|| ApprovalSubject {
+        Some(ApprovalSubject {
             trust_domain: core.trust_domain.to_string(),
             version: current.estate.version().to_owned(),
             base: current.estate.version().to_owned(),

@@ -211,7 +211,9 @@ async fn planned(
         (Some(finding), reasons)
     } else {
         let unsigned = || judged.as_ref()?.as_ref().err().cloned();
-        let refused = lockout(core, &estate, &admitted.who).or_else(unsigned);
+        let refused = erased(core, &estate)
+            .or_else(|| lockout(core, &estate, &admitted.who))
+            .or_else(unsigned);
         let reasons = refused.iter().map(ToString::to_string).collect();
         (refused, reasons)
     };
@@ -267,6 +269,18 @@ const STACK_BYTES: usize = 64 << 20;
 
 /// Where versions stand.
 pub(super) const VERSIONS: &str = "trilith ledger search --ledger server --type estate-version";
+
+/// What was erased does not come back, byte for byte. Of whoever applies, `applying` is held: nothing is erased meanwhile.
+fn erased(core: &Core, estate: &Estate) -> Option<Finding> {
+    let version = estate.version().parse().ok()?;
+    let erased = crate::erase::told(core, &version)?;
+    Some(
+        erased
+            .finding()
+            .clone()
+            .next("change a line, a comment will do: what was erased does not come back"),
+    )
+}
 
 /// An estate under which its own author may apply nothing more could be changed by nobody for ever.
 fn lockout(core: &Core, estate: &Estate, who: &Administrator) -> Option<Finding> {
@@ -399,11 +413,6 @@ async fn prepared(
         .version()
         .parse()
         .map_err(|_| Refusal::Invalid(Finding::new("ESTATE-VERSION", "not a digest")))?;
-    if let Some(erased) = crate::erase::told(core, &version) {
-        return Err(Refusal::Precondition(erased.finding().clone().next(
-            "change a line, a comment will do: what was erased does not come back",
-        )));
-    }
     let blob: Arc<[u8]> = planned.blob.as_slice().into();
     let named = core.put_blob(planned.blob).await?;
     let proved = serde_json::to_vec(&report.document)

@@ -43,6 +43,7 @@ pub(super) fn status(core: &Core) -> Value {
             json!({
                 "origin": row.origin, "gateway": row.gateway,
                 "size": row.size, "anchor": row.anchor,
+                "key": crate::mirrors::key_of(row).map(|key| key.to_string()).ok(),
             })
         })
         .collect();

@@ -60,9 +60,13 @@ pub(super) async fn recover(
     let committed = core.journal.append_recovery(entries).await?;
     started(core);
     crate::revoke::are_recorded(core, keys).await?;
+    // Heard meanwhile.
+    refused_elsewhere(core)?;
+    let began = crate::lineage::began(&core.ledger_key);
     let allowed = core.signing.allow(|head| {
         let state = core.state();
-        state.recovered(head.size, &head.root).is_some() || state.given_up(head.size).is_some()
+        state.recovered(head.size, &head.root).is_some()
+            || state.given_up(head.size, began).is_some()
     });
     if !allowed {
         return Err(Refusal::Unavailable(
@@ -95,6 +99,24 @@ pub(super) async fn recover(
 /// would answer this origin with a conflict for ever, and whoever follows under them would be right to call it a fork.
 /// `trilith server new-log` goes on under another name.
 fn in_place(core: &Core, blocked: &Blocked) -> Result<(), Refusal> {
+    refused_elsewhere(core)?;
+    // Only a new log tells again of links whose records were lost: without them nobody comes from the first key here.
+    let links = ledger::lineage::links(&core.ledger_key).len();
+    let told = core.state().links().len();
+    if told < links {
+        return Err(Refusal::Precondition(
+            Finding::new(
+                "SERVER-LINEAGE-RECOVERY",
+                "this copy of the ledger is from before it went on as a new log: it cannot go on from it under its own name",
+            )
+            .expected(format!("the records of {links} links between its logs"))
+            .observed(format!("{told}, in {} records", core.journal.reader().size()))
+            .next(
+                "restore a newer copy of data_dir; where there is none, stop the server and go on as a new log: trilith \
+                 server new-log --config FILE --give-up --reason TEXT",
+            ),
+        ));
+    }
     let Some(witnesses) = &core.witnesses else {
         return Ok(());
     };
@@ -118,6 +140,15 @@ fn in_place(core: &Core, blocked: &Blocked) -> Result<(), Refusal> {
              on as a new log: trilith server new-log --config FILE --give-up --reason TEXT",
         ),
     ))
+}
+
+/// The ledger went on as a log that is not known here: what is here is not to go on.
+fn refused_elsewhere(core: &Core) -> Result<(), Refusal> {
+    match core.elsewhere.known(&core.ledger_key) {
+        Ok(None) => Ok(()),
+        Ok(Some(finding)) => Err(Refusal::Precondition(finding)),
+        Err(error) => Err(Refusal::internal("reading beside the ledger's key", &error)),
+    }
 }
 
 fn unstarted(core: &Core) -> std::sync::MutexGuard<'_, Option<body::Start>> {

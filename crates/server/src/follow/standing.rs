@@ -29,7 +29,7 @@ impl Follower {
     /// that it is not: anybody of kind `gateway` can claim a size.
     pub(super) async fn standing(&self, hello: &GatewayHello) -> Result<Standing, Refusal> {
         let core = &self.core;
-        let head = shown(hello, &core.ledger_key)?;
+        let (head, ended) = shown(hello, &core.ledger_key)?;
         if head.size == 0 || core.has(head.size, &head.root) {
             return Ok(Standing::Follows(head.size));
         }
@@ -44,12 +44,17 @@ impl Follower {
                 .next("upgrade the gateway; if the server was rolled back, another gateway will show it"),
             ));
         }
+        let began = crate::lineage::began(&core.ledger_key);
         let (recovered, given_up) = {
             let state = core.state();
-            (
-                state.recovered(head.size, &head.root),
-                state.given_up(head.size),
-            )
+            let given_up = match ended {
+                // Of a log that ended: by a recovery in its own time, or by the log that went on from less.
+                Some(end) => state
+                    .given_up(head.size, None)
+                    .or_else(|| (head.size > end && state.went_back_to(end)).then_some(end)),
+                None => state.given_up(head.size, began),
+            };
+            (state.recovered(head.size, &head.root), given_up)
         };
         if let Some(index) = recovered {
             return Ok(Standing::GaveUp(index));
@@ -62,6 +67,12 @@ impl Follower {
                 }
                 Err(refusal) => Err(refusal),
             };
+        }
+        // INVARIANT: a key that was replaced may be a thief's. Its log is what its link says that it was, so that a head
+        // of another one is evidence, and stops nobody; but where the copy here does not reach to the link.
+        let ours = core.journal.reader().size();
+        if let Some(end) = ended.filter(|end| head.size > *end || ours >= *end) {
+            return Err(former(&self.svid.spiffe_id, &head, end));
         }
         let finding = contradicted(core, &self.svid.spiffe_id, head).await;
         Ok(Standing::Ahead(finding))
@@ -135,8 +146,27 @@ pub(crate) async fn contradicted(core: &Arc<Core>, peer: &str, head: Foreign) ->
     finding
 }
 
-/// The head that a gateway says it follows; with its note, if that is signed by this ledger's `key`.
-fn shown(hello: &GatewayHello, key: &LedgerKey) -> Result<Foreign, Refusal> {
+/// `peer` shows what a key that was replaced has signed of another history than the one that ended with `end` records.
+fn former(peer: &str, head: &Foreign, end: u64) -> Refusal {
+    let note = head.note.as_deref().unwrap_or_default();
+    tracing::error!(%peer, %note, "signed by a ledger key that was replaced, and of no log of this server");
+    Refusal::Denied(
+        Finding::new(
+            "FOLLOW-HELLO-FORMER",
+            "what the gateway follows was signed by a ledger key that was replaced, and is not of this ledger",
+        )
+        .expected(format!("a head of the {end} records that its log ended with"))
+        .observed(format!("one of {} records", head.size))
+        .next(
+            "whoever has the old key has shown it to the gateway: keep its `followed.json` as evidence, remove it, and \
+             start the gateway again",
+        ),
+    )
+}
+
+/// The head that a gateway says it follows; with its note, if that is signed by this ledger's `key`, and with the
+/// records that its log ended with, if that was by a former one.
+fn shown(hello: &GatewayHello, key: &LedgerKey) -> Result<(Foreign, Option<u64>), Refusal> {
     let refused = |observed: String| {
         Refusal::Denied(
             Finding::new(
@@ -149,21 +179,15 @@ fn shown(hello: &GatewayHello, key: &LedgerKey) -> Result<Foreign, Refusal> {
     };
     let size = hello.followed_size;
     if size == 0 {
-        return Ok(Foreign {
-            size,
-            root: [0; 32],
-            note: None,
-        });
+        let (root, note) = ([0; 32], None);
+        return Ok((Foreign { size, root, note }, None));
     }
     let root = hello.followed_root.as_slice().try_into();
     let root = root.map_err(|_| refused("a root of another length than 32 bytes".to_owned()))?;
     let note = &hello.followed_checkpoint;
     if note.is_empty() {
-        return Ok(Foreign {
-            size,
-            root,
-            note: None,
-        });
+        let note = None;
+        return Ok((Foreign { size, root, note }, None));
     }
     if note.len() > LONGEST_NOTE {
         return Err(refused(format!("{} bytes", note.len())));
@@ -173,9 +197,7 @@ fn shown(hello: &GatewayHello, key: &LedgerKey) -> Result<Foreign, Refusal> {
     if (opened.size, opened.root) != (size, root) {
         return Err(refused(format!("one of {} records", opened.size)));
     }
-    Ok(Foreign {
-        size,
-        root,
-        note: Some(note.clone()),
-    })
+    let note = Some(note.clone());
+    let ended = key.end_of(opened.origin.as_str());
+    Ok((Foreign { size, root, note }, ended))
 }

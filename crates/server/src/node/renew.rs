@@ -94,6 +94,8 @@ pub(super) async fn renew(
         return Err(Refusal::Denied(missing));
     }
     let mut standing = None;
+    // Until the verdict is recorded.
+    let _naming;
     let admission = match (by_tpm, request.tpm) {
         _ if by_enclave => {
             let Some(answer) = request.enclave else {
@@ -112,9 +114,11 @@ pub(super) async fn renew(
                     "the enclave's hardware vouches for another key than the one to be certified",
                 )));
             }
+            let auth = enclave_auth(&evidence);
+            _naming = evidence.naming;
             Admission {
                 name: name.clone(),
-                auth: enclave_auth(&evidence),
+                auth,
                 key,
                 verdict: evidence.verdict,
                 renewal,
@@ -162,6 +166,7 @@ pub(super) async fn renew(
             }
             standing = Some(evidence.standing());
             let counted = evidence.counted();
+            _naming = evidence.naming;
             Admission {
                 name: name.clone(),
                 key,

@@ -14,6 +14,7 @@ use super::proof::proved;
 use crate::attesting;
 use crate::core::Core;
 use crate::current::{Allowed, Current, NearMiss};
+use crate::elsewhere;
 use crate::enforcing;
 use crate::issue::{Issued, Order, Signed, What};
 use crate::lock::not_locked;
@@ -184,6 +185,11 @@ impl Session {
     fn take(&self, message: Message, place: OwnedSemaphorePermit) -> Result<(), Refusal> {
         match message {
             Message::Hello(hello) => {
+                drop(elsewhere::heard(
+                    &self.core,
+                    &self.caller.node.name,
+                    &hello.lineage,
+                ));
                 let bundle = self.core.bundle();
                 let bundle = (bundle.sequence != hello.bundle_sequence).then_some(bundle);
                 let (core, caller) = (Arc::clone(&self.core), Arc::clone(&self.caller));

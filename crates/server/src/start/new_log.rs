@@ -2,15 +2,17 @@
 //! have cosigned was lost with the disk and a copy is all that is left. The server does not run meanwhile.
 //!
 //! Order: the new key, then the link that both keys signed, beside the key; then the first records of the new log.
-//! Cut short before the last step, the server does not start, and the same command goes on where it was.
+//! Cut short before the last step, the server does not start, and the same command goes on where it was. Once a server
+//! has started on the new log, it begins another one.
 
 use super::open::{self, Opening, StartError};
 use crate::config::Config;
+use crate::elsewhere::Elsewhere;
 use crate::signing::{Foreign, Signing, behind};
 use facts::Finding;
 use ledger::body::{self, Body as _, KeyRotation};
 use ledger::lineage::{self, Link};
-use ledger::{Checkpoint, Decimal, Digest, Draft, LedgerKey, RecordBuilder};
+use ledger::{Checkpoint, Decimal, Digest, Draft, LedgerKey, Record, RecordBuilder, RecordType};
 use ledger_store::Reader;
 
 /// What became of it.
@@ -26,7 +28,14 @@ pub struct NewLog {
     pub given_up: Option<u64>,
     /// The record of the link.
     pub index: u64,
+    /// It had been begun before, and no server has started since: nothing was done now.
+    pub already: bool,
 }
+
+/// Records read at once.
+const BATCH: u64 = 8_192;
+/// More than there are of those that begin a log.
+const FIRST_RECORDS: u64 = 2 * lineage::MAX_LINKS as u64;
 
 /// How it is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -42,10 +51,15 @@ pub struct Why<'a> {
 ///
 /// # Errors
 /// `SERVER-BEHIND-PEER` if records are missing and nobody said that they are given up; `SERVER-NEW-LOG-EMPTY`;
+/// `SERVER-LINEAGE-ELSEWHERE` if the key has signed a succession that is not known here;
 /// those of opening what is on disk.
 pub fn new_log(config: &Config, why: Why<'_>) -> Result<NewLog, StartError> {
     config.check()?;
     let mut opening = Opening::of(config)?;
+    let elsewhere = Elsewhere::in_dir(&opening.ledger_dir);
+    if let Some(finding) = elsewhere.known(opening.keys.signer.key())? {
+        return Err(StartError::Refused(finding));
+    }
     let ledger = opening.ledger(config, None)?;
     let stays = ledger.reader().head().checkpoint.clone();
     if stays.size == 0 {
@@ -57,6 +71,14 @@ pub fn new_log(config: &Config, why: Why<'_>) -> Result<NewLog, StartError> {
         ));
     }
     let lost = lost(&opening, ledger.reader())?;
+    // INVARIANT: a head that is not given up is never forgotten.
+    if lost.is_none()
+        && let Some(begun) = begun(&opening, ledger.reader())?
+    {
+        remember(&opening, &stays)?;
+        ledger.close()?;
+        return Ok(begun);
+    }
     let lost =
         match lost {
             Some(head) if !why.give_up => {
@@ -68,7 +90,12 @@ pub fn new_log(config: &Config, why: Why<'_>) -> Result<NewLog, StartError> {
             }
             lost => lost,
         };
-    let resumed = unfinished(ledger.reader(), opening.keys.signer.key())?;
+    // INVARIANT: no key signs for two histories. Where more was published, that may have been by the newest key, in a
+    // log that was begun and is not in this copy: it goes on as one that has signed nothing.
+    let resumed = match &lost {
+        Some(_) => None,
+        None => unfinished(ledger.reader(), opening.keys.signer.key())?,
+    };
     ledger.close()?;
     if resumed.is_none() {
         let next = opening.keys.next()?;
@@ -115,14 +142,7 @@ fn begin(
     }
     let committed = ledger.append_many_reserved(drafts).wait()?;
     let head = ledger.reader().head().checkpoint.clone();
-    // Remembered now: what was published last is of the new log.
-    opening
-        .head
-        .advance(head.size, &head.root, &Signing::default())
-        .map_err(|source| StartError::Directory {
-            path: opening.ledger_dir.clone(),
-            source,
-        })?;
+    remember(opening, &head)?;
     ledger.close()?;
     Ok(NewLog {
         was,
@@ -132,7 +152,65 @@ fn begin(
         index: committed
             .first()
             .map_or(stays.size, ledger_store::Committed::index),
+        already: false,
     })
+}
+
+/// From now on, what was published last is of the new log.
+fn remember(opening: &Opening, head: &Checkpoint) -> Result<(), StartError> {
+    opening
+        .head
+        .advance(head.size, &head.root, &Signing::default())
+        .map(drop)
+        .map_err(|source| StartError::Directory {
+            path: opening.ledger_dir.clone(),
+            source,
+        })
+}
+
+/// The newest log, if the ledger ends with the records that begin it: what was asked for is done already.
+fn begun(opening: &Opening, reader: &Reader) -> Result<Option<NewLog>, StartError> {
+    let key = opening.keys.signer.key();
+    let Some(newest) = lineage::links(key).pop() else {
+        return Ok(None);
+    };
+    let link = open_link(&newest)?;
+    let size = reader.size();
+    let few = size.checked_sub(link.size).filter(|few| *few > 0);
+    if few.is_none_or(|few| few > FIRST_RECORDS) {
+        return Ok(None);
+    }
+    let read = reader.read(link.size..size)?;
+    if few != u64::try_from(read.len()).ok() {
+        return Ok(None);
+    }
+    let mut given_up = None;
+    for (index, bytes) in (link.size..).zip(read) {
+        let unread = |source| StartError::Record { index, source };
+        let record = Record::from_vec(bytes).map_err(unread)?;
+        match record.kind() {
+            RecordType::KeyRotation => {
+                let told: KeyRotation = record.expect_body().map_err(unread)?;
+                if index == link.size && told != newest {
+                    return Ok(None);
+                }
+            }
+            RecordType::Recovery if index > link.size => {
+                let told: body::Recovery = record.expect_body().map_err(unread)?;
+                given_up = Some(told.old_size.0);
+            }
+            RecordType::Gap if index > link.size => {}
+            _ => return Ok(None),
+        }
+    }
+    Ok(Some(NewLog {
+        was: link.from,
+        key: key.clone(),
+        size: link.size,
+        given_up,
+        index: link.size,
+        already: true,
+    }))
 }
 
 /// The link of the newest log, if that has no record yet: a new log that was begun and cut short.
@@ -158,8 +236,32 @@ fn lost(opening: &Opening, reader: &Reader) -> Result<Option<Foreign>, StartErro
         return Ok(None);
     };
     let ours = size <= reader.size() && (size == 0 || reader.root(size)? == root);
+    if ours || recovered(reader, size, Digest(root))? {
+        return Ok(None);
+    }
     let note = None;
-    Ok((!ours).then_some(Foreign { size, root, note }))
+    Ok(Some(Foreign { size, root, note }))
+}
+
+/// Whether a record gives up exactly this head. Reads the whole ledger: asked only of a head that is not in it.
+fn recovered(reader: &Reader, size: u64, root: Digest) -> Result<bool, StartError> {
+    let mut from = 0;
+    while from < reader.size() {
+        let read = reader.read(from..from.saturating_add(BATCH))?;
+        for (index, bytes) in (from..).zip(read) {
+            from = index.saturating_add(1);
+            let unread = |source| StartError::Record { index, source };
+            let record = Record::from_vec(bytes).map_err(unread)?;
+            if record.kind() != RecordType::Recovery {
+                continue;
+            }
+            let told: body::Recovery = record.expect_body().map_err(unread)?;
+            if (told.old_size.0, told.old_root) == (size, root) {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 /// When the last record was made.

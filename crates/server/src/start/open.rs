@@ -2,7 +2,8 @@
 
 use super::new_log;
 use crate::config::{Config, ConfigError, Custody as CustodyConfig};
-use crate::lineage::Keys;
+use crate::elsewhere::Elsewhere;
+use crate::lineage::{self, Alone, Keys};
 use crate::revoke::Postponed;
 use crate::signing::{HeadError, HeadFile};
 use crate::state::{FoldError, State};
@@ -115,6 +116,8 @@ pub(super) const UID: &str = "uid";
 
 /// What is opened first: the ledger's key, and what lies beside it.
 pub(super) struct Opening {
+    /// INVARIANT: held from before the keys are read until nothing more is signed with them.
+    alone: Alone,
     pub(super) keys: Keys,
     pub(super) ledger_dir: PathBuf,
     pub(super) head: HeadFile,
@@ -125,7 +128,9 @@ impl Opening {
         private_dir(&config.data_dir)?;
         let CustodyConfig::File { dir } = &config.custody.ledger;
         let custody = open_custody(&config.custody.ledger)?;
+        let alone = lineage::alone(dir)?;
         Ok(Self {
+            alone,
             keys: Keys::open(custody, dir, &config.trust_domain)?,
             ledger_dir: dir.clone(),
             head: HeadFile::in_dir(dir),
@@ -165,6 +170,7 @@ impl Opening {
 
 /// Everything on disk, opened.
 pub(super) struct Opened {
+    pub(super) alone: Alone,
     pub(super) ca: Arc<dyn Custody>,
     pub(super) ledger: Ledger,
     /// Of this ledger: for what is not a checkpoint.
@@ -175,6 +181,7 @@ pub(super) struct Opened {
     pub(super) behind: Option<store::Error>,
     pub(super) state: State,
     pub(super) head: HeadFile,
+    pub(super) elsewhere: Elsewhere,
     pub(super) postponed: Postponed,
     pub(super) commitment_key: SecretBytes,
 }
@@ -216,10 +223,12 @@ impl Opened {
         }
         let Opening {
             keys,
+            alone,
             ledger_dir,
             head,
         } = opening;
         Ok(Self {
+            alone,
             ca,
             ledger,
             signer: keys.signer,
@@ -228,6 +237,7 @@ impl Opened {
             behind,
             state,
             head,
+            elsewhere: Elsewhere::in_dir(&ledger_dir),
             postponed: Postponed::open(&ledger_dir).map_err(|source| StartError::Directory {
                 path: ledger_dir,
                 source,

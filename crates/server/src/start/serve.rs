@@ -14,6 +14,7 @@ use crate::hub::{Hub, Published};
 use crate::join::{JoinService, Joins};
 use crate::journal::{Entry, Journal};
 use crate::labels::Labels;
+use crate::lineage::Alone;
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::mirrors::Mirrors;
@@ -62,6 +63,8 @@ const STREAMS: u32 = 64;
 pub struct Running {
     pub(crate) core: Arc<Core>,
     ledger: Ledger,
+    /// Given back once the ledger is closed.
+    _alone: Alone,
     tasks: JoinSet<()>,
     failure: Arc<OnceLock<String>>,
     /// Where agents and gateways connect.
@@ -108,7 +111,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         })
         .await?
     };
-    let (core, ledger, server_key) = {
+    let (core, ledger, server_key, alone) = {
         let stop = stop.clone();
         blocking(move || assemble(config, opened, fail, stop)).await?
     };
@@ -137,6 +140,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     Ok(Running {
         core,
         ledger,
+        _alone: alone,
         tasks,
         failure,
         listen,
@@ -169,7 +173,7 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| StartError::Failed(error.to_string()))?
 }
 
-type Assembled = (Arc<Core>, Ledger, Arc<dyn Signer>);
+type Assembled = (Arc<Core>, Ledger, Arc<dyn Signer>, Alone);
 
 fn assemble(
     config: Config,
@@ -183,6 +187,7 @@ fn assemble(
         .identity("trilith/server")
         .map_err(|error| StartError::Failed(error.to_string()))?;
     let Opened {
+        alone,
         ca,
         ledger,
         signer,
@@ -191,10 +196,14 @@ fn assemble(
         behind: _,
         state,
         head,
+        elsewhere,
         postponed,
         commitment_key,
     } = opened;
     let signing = Arc::new(Signing::default());
+    if let Some(finding) = elsewhere.known(ledger.key())? {
+        signing.block(finding, None);
+    }
     rolled_back(&ledger, &state, head.read(), &signing)?;
     let found = ledger.reader().head();
     if let (0, Some(blocked)) = (found.checkpoint.size, signing.blocked()) {
@@ -331,6 +340,7 @@ fn assemble(
         assume_refusals: std::sync::Mutex::default(),
         signing,
         head,
+        elsewhere,
         postponed,
         unstarted: std::sync::Mutex::new(unstarted),
         mirrors: Mirrors::new(config.data_dir.join("mirrors")),
@@ -360,7 +370,7 @@ fn assemble(
     if !blocked {
         crate::crl::remake(&core).map_err(|refusal| refused(&refusal))?;
     }
-    Ok((core, ledger, server_key))
+    Ok((core, ledger, server_key, alone))
 }
 
 fn refused(refusal: &crate::refusal::Refusal) -> StartError {

@@ -2,8 +2,8 @@
 //! folder has brought back, and nobody is told that something is lost which was erased.
 
 use super::State;
-use ledger::body::Erasure;
-use ledger::{HexDigest, Record, RecordError, pack};
+use ledger::body::{Bundle, Erasure, Snapshot};
+use ledger::{HexDigest, Record, RecordError, RecordType, pack};
 use store::{Change, MetaRow};
 
 const PREFIX: &str = "erased ";
@@ -22,6 +22,24 @@ pub(super) fn read(row: &MetaRow) -> Option<(HexDigest, Option<u64>)> {
     Some((sha256, row.value.parse().ok()))
 }
 
+/// All contents that a record names, also what no pack needs and the server does: by the document of the newest bundle
+/// it starts.
+pub(crate) fn contents(record: &Record) -> Result<Vec<HexDigest>, RecordError> {
+    let mut contents = pack::grounds(record)?.blobs;
+    match record.kind() {
+        RecordType::Bundle => {
+            let bundle: Bundle = record.expect_body()?;
+            contents.extend(bundle.blob.map(|blob| blob.sha256));
+        }
+        RecordType::Snapshot => {
+            let snapshot: Snapshot = record.expect_body()?;
+            contents.push(snapshot.state.sha256);
+        }
+        _ => {}
+    }
+    Ok(contents)
+}
+
 pub(super) fn changes(index: u64, body: &Erasure) -> Vec<Change> {
     let erased = body.erased.iter();
     erased
@@ -36,10 +54,22 @@ impl State {
         self.erased.get(sha256).copied()
     }
 
+    /// Whether the last word on a content is that it is gone. INVARIANT: never of what a start needs, whatever a record
+    /// says: the authority's document and the estate in force.
+    #[must_use]
+    pub fn is_gone(&self, sha256: &HexDigest) -> bool {
+        let named = sha256.to_string();
+        let document = self.bundle().and_then(|row| row.blob.as_deref());
+        let estate = self.estate().map(|row| row.blob.as_str());
+        let needed = [document, estate].contains(&Some(named.as_str()));
+        !needed && self.erased.contains_key(sha256)
+    }
+
     /// All that is gone.
     #[must_use]
     pub fn all_erased(&self) -> Vec<HexDigest> {
-        self.erased.keys().copied().collect()
+        let erased = self.erased.keys().copied();
+        erased.filter(|sha256| self.is_gone(sha256)).collect()
     }
 
     /// The certificate of a chip is the same in each of its verdicts: what somebody brings again is there again.
@@ -47,11 +77,79 @@ impl State {
         if self.erased.is_empty() {
             return Ok(Vec::new());
         }
-        let mut named = pack::grounds(record)?.blobs;
+        let mut named = contents(record)?;
         named.retain(|sha256| self.erased.contains_key(sha256));
         Ok(named
             .iter()
             .map(|sha256| row(sha256, String::new()))
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ledger::body::{BlobRef, Body as _, ErasedItem};
+    use ledger::{Decimal, Origin, RecordBuilder, Stamp};
+
+    const DOCUMENT: &[u8] = b"the authority's document";
+    const LIST: &[u8] = b"what a machine sent";
+
+    fn sealed(index: u64, record: RecordBuilder) -> Record {
+        let origin = Origin::new("example.org/server").unwrap();
+        let stamp = Stamp {
+            wall: 1_700_000_000_000 + index,
+            ..Stamp::default()
+        };
+        record.seal(&origin, index, stamp).unwrap()
+    }
+
+    fn bundle(blob: &[u8]) -> RecordBuilder {
+        let bundle = Bundle {
+            sequence: Decimal(1),
+            x509_authorities: Vec::new(),
+            jwt_authorities: Vec::new(),
+            blob: Some(BlobRef::of(blob)),
+        };
+        bundle.record()
+    }
+
+    fn erasure(of: &[&[u8]]) -> RecordBuilder {
+        let erased = of.iter().map(|bytes| ErasedItem {
+            kind: "evidence".to_owned(),
+            sha256: HexDigest::of(bytes),
+            record: Decimal(0),
+        });
+        let erasure = Erasure {
+            reason: "case 1".to_owned(),
+            by: "uid:0".to_owned(),
+            erased: erased.collect(),
+            subject: None,
+            signatures: Vec::new(),
+        };
+        erasure.record()
+    }
+
+    /// Any machine may have the bytes of the document recorded as evidence, and evidence may be erased.
+    #[test]
+    fn what_a_start_needs_is_never_gone() {
+        let mut state = State::default();
+        state.apply(0, &sealed(0, bundle(DOCUMENT))).unwrap();
+        let erased = sealed(1, erasure(&[DOCUMENT, LIST]));
+        state.apply(1, &erased).unwrap();
+        assert_eq!(state.all_erased(), [HexDigest::of(LIST)]);
+        assert!(!state.is_gone(&HexDigest::of(DOCUMENT)));
+    }
+
+    #[test]
+    fn what_a_later_bundle_names_is_there_again() {
+        let mut state = State::default();
+        state.apply(0, &sealed(0, bundle(LIST))).unwrap();
+        state.apply(1, &sealed(1, erasure(&[DOCUMENT]))).unwrap();
+        assert!(state.is_gone(&HexDigest::of(DOCUMENT)));
+        let named = sealed(2, bundle(DOCUMENT));
+        assert_eq!(contents(&named).unwrap(), [HexDigest::of(DOCUMENT)]);
+        state.apply(2, &named).unwrap();
+        assert_eq!(state.erased(&HexDigest::of(DOCUMENT)), None);
     }
 }

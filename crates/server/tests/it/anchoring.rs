@@ -76,6 +76,10 @@ async fn a_gateway_far_ahead_of_its_mirror_is_anchored_again_and_so_is_one_whose
     })
     .await;
     assert_eq!(mirrored(&scene.fixture).await, whole);
+    // A mirror elsewhere, and a witness, are given its key as it stands there.
+    let shown = scene.fixture.status().await["gateways"][0].clone();
+    let key: ledger::LedgerKey = shown["key"].as_str().unwrap().parse().unwrap();
+    assert_eq!(key.origin().as_str(), shown["origin"]);
 
     scene.fixture.stop().await;
     std::fs::remove_dir_all(scene.data().join("mirrors")).unwrap();

@@ -39,6 +39,7 @@ pub(crate) async fn hello(sync: &Sync, attests: bool) {
         bundle_sequence: 0,
         attests,
         enforces: false,
+        lineage: String::new(),
     };
     sync.send(Message::Hello(hello)).await;
 }

@@ -208,6 +208,11 @@ async fn the_certificate_of_a_session_is_that_of_its_issuance() {
     );
 
     let other = Session::start().await;
+    let with_root = [
+        session.chain.clone(),
+        session.trust.x509_authorities.clone(),
+    ]
+    .concat();
     let mut unsigned = session.chain.clone();
     *unsigned[0].last_mut().unwrap() ^= 1;
     let mut changed = session.chain.clone();
@@ -221,6 +226,7 @@ async fn the_certificate_of_a_session_is_that_of_its_issuance() {
             "both",
             [session.chain.clone(), other.chain.clone()].concat(),
         ),
+        ("a root beside them", with_root),
         ("unsigned", unsigned),
         ("changed", changed),
         ("nothing", vec![b"x".to_vec()]),

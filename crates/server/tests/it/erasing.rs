@@ -1,14 +1,18 @@
 //! Erasing: the bytes are nowhere, and every proof is what it was.
 
 use crate::approving::{Authors, HOUR_MS, now};
+use crate::attesting::{SLOW, connect};
 use crate::harness::{
     Fixture, PATIENCE, PROGRAM, all_seen, config, config_text, estate, estate_of_two, finding,
     program,
 };
-use crate::packs::verified;
+use crate::kernel::{Kernel, question};
+use crate::packs::{trust, verified};
 use crate::surviving::{copy, spawn};
 use estate::{ApprovalSubject, EstateFiles};
 use proto::v1;
+use proto::v1::node_message::Message;
+use recheck::{Outcome, Rechecked, What};
 use serde_json::Value;
 use std::path::Path;
 use tonic::Status;
@@ -136,11 +140,16 @@ async fn a_person_goes_and_every_proof_stays() {
         (&false.into(), &0.into())
     );
     assert!(fixture.records(&["erasure"]).await.is_empty());
-    let telling = v1::EraseRequest {
-        reason: format!("as {SUBJECT} asked"),
-        ..of(ADA, true)
-    };
-    assert_eq!(refused(&fixture, telling).await, "ERASE-REASON");
+    // However it is written, and whichever way the version is named.
+    for who in [SUBJECT, "Ada.Lovelace@example.org"] {
+        for request in [of(ADA, true), of_record(old)] {
+            let telling = v1::EraseRequest {
+                reason: format!("as {who} asked"),
+                ..request
+            };
+            assert_eq!(refused(&fixture, telling).await, "ERASE-REASON", "{who}");
+        }
+    }
     let done = erase(&fixture, of(ADA, true)).await.unwrap();
     assert_eq!(done["removed"], 2, "{done}");
     assert_eq!(holding(&data, SUBJECT.as_bytes()), Vec::<String>::new());
@@ -197,6 +206,14 @@ async fn a_person_goes_and_every_proof_stays() {
         "{observed}"
     );
     assert!(observed.ends_with(REASON), "{observed}");
+    let planned = v1::EstateRequest {
+        files: with_ada(estate()).to_blob(),
+        ..all_seen()
+    };
+    let planned = fixture.admin().await.estate_plan(planned).await.unwrap();
+    let planned: Value = serde_json::from_str(&planned.into_inner().json).unwrap();
+    assert_eq!(planned["applicable"], false, "{planned}");
+    assert_eq!(planned["finding"]["code"], "LEDGER-ERASED", "{planned}");
     // Byte for byte the same version does not come back; nor by a restored folder; nor in a rebuilt state.
     let again = fixture.apply(&with_ada(estate())).await.unwrap_err();
     assert_eq!(finding(&again).code, "LEDGER-ERASED");
@@ -310,6 +327,43 @@ async fn a_machines_evidence_goes_once_it_is_out_and_is_there_when_it_is_back() 
     );
 }
 
+/// Root of one machine sends what the server starts by in the place of a list: it is kept as evidence, which goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_starts_by_stays_though_a_machine_brought_it_as_evidence() {
+    let Some(kernel) = Kernel::boot("server.erase-document") else {
+        return;
+    };
+    let mut fixture = kernel.fixture(SLOW).await;
+    let (_, bundle) = fixture.records(&["bundle"]).await.pop().unwrap();
+    let document = bundle["body"]["blob"]["sha256"].as_str().unwrap();
+    let document = blob(&fixture, document);
+    let machine = kernel.join(&fixture).await.unwrap();
+    let mut sync = connect(&machine).await;
+    let asked = question(&mut sync).await;
+    let mut answer = kernel.answer(&asked).await;
+    answer.ima_list = std::fs::read(&document).unwrap();
+    answer.pcr_values[10] = vec![0; 32];
+    sync.send(Message::Attestation(answer)).await;
+    crate::attesting::refused(&fixture, 1).await;
+    let (verdict, _) = fixture.records(&["verdict"]).await.pop().unwrap();
+    let request = v1::RevokeRequest {
+        kind: "machine".to_owned(),
+        value: "m1".to_owned(),
+        reason: "it lied".to_owned(),
+    };
+    fixture.admin().await.revoke(request).await.unwrap();
+    let request = v1::EraseRequest {
+        act: false,
+        ..of_record(verdict)
+    };
+    let plan = erase(&fixture, request).await.unwrap();
+    assert_eq!(kinds(&plan, "kept"), ["evidence"], "{plan}");
+    erase(&fixture, of_record(verdict)).await.unwrap();
+    assert!(document.exists());
+    fixture.restart().await;
+    assert!(document.exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_authors_sign_exactly_what_goes() {
     if testkit::tool("cvc5").is_none() {
@@ -342,6 +396,12 @@ async fn two_authors_sign_exactly_what_goes() {
         refused(&fixture, with(&[&ada, &other])).await,
         "ESTATE-APPROVAL-OTHER"
     );
+    // The reason stays for good, and is signed.
+    let otherwise = v1::EraseRequest {
+        reason: "case 2026-118".to_owned(),
+        ..with(&[&ada, &bob])
+    };
+    assert_eq!(refused(&fixture, otherwise).await, "ESTATE-APPROVAL-OTHER");
     assert!(fixture.records(&["erasure"]).await.is_empty());
     assert_eq!(
         holding(&fixture.dir.path().join("data"), SUBJECT.as_bytes()).len(),
@@ -355,7 +415,12 @@ async fn two_authors_sign_exactly_what_goes() {
         std::fs::read(blob(&fixture, signed)).unwrap(),
         subject.to_bytes().unwrap()
     );
-    assert!(verified(&fixture, &self::record(index)).await.is_complete());
+    let report = verified(&fixture, &self::record(index)).await;
+    assert!(report.is_complete());
+    // Whoever verifies finds the two authors by the estate that the record names.
+    let Rechecked(items) = recheck::pack(&report, &trust(&fixture).await);
+    let erasure = items.iter().find(|item| item.what == What::Erasure);
+    assert_eq!(erasure.unwrap().outcome, Outcome::Recomputed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -107,6 +107,7 @@ impl Gateway {
             followed_root,
             applied_index: 0,
             followed_checkpoint: String::new(),
+            lineage: String::new(),
         }
     }
 

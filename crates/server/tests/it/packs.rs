@@ -25,13 +25,17 @@ pub(crate) async fn pack(fixture: &Fixture, question: &str) -> Vec<u8> {
     pack
 }
 
-pub(crate) async fn verified(fixture: &Fixture, question: &str) -> Report {
-    let trust = Trust {
+pub(crate) async fn trust(fixture: &Fixture) -> Trust {
+    Trust {
         trust_domain: DOMAIN.to_owned(),
         ledger_key: fixture.ledger_key().await,
         x509_authorities: Vec::new(),
         policy: None,
-    };
+    }
+}
+
+pub(crate) async fn verified(fixture: &Fixture, question: &str) -> Report {
+    let trust = trust(fixture).await;
     verify(&pack(fixture, question).await, &trust).unwrap()
 }
 

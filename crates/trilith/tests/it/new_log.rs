@@ -274,7 +274,8 @@ fn a_ledger_goes_on_as_a_new_log_and_everybody_follows() {
         "-o",
         "late.pack",
     ]);
-    for pack in ["early.pack", "late.pack"] {
+    site.right(&["pack", "--record", "server:0", "-o", "anew.pack"]);
+    for pack in ["anew.pack", "late.pack"] {
         for trust in ["first.json", "newest.json"] {
             assert!(
                 site.verified(pack, trust).iter().all(|good| *good),
@@ -282,6 +283,22 @@ fn a_ledger_goes_on_as_a_new_log_and_everybody_follows() {
             );
         }
     }
+    // Who knows that the key was replaced does not take what it can have signed since, and is told to ask anew.
+    assert!(
+        site.verified("early.pack", "first.json")
+            .iter()
+            .all(|good| *good)
+    );
+    assert!(
+        site.verified("early.pack", "newest.json")
+            .iter()
+            .all(|good| !*good)
+    );
+    let refused = said(&site.run(&["verify", "early.pack", "--trust", "newest.json"]));
+    assert!(
+        refused.contains("LEDGER-CHECKPOINT-FORMER") && refused.contains("ask for the pack anew"),
+        "{refused}"
+    );
     // A trust file with nothing but the newest key reads what the new log has, and nothing of the old one's own.
     let mut bare: serde_json::Value =
         serde_json::from_str(&site.read("newest.json")).expect("JSON");

@@ -128,12 +128,39 @@ fn two_verifiers_say_the_same_of_the_published_packs() {
     }
 }
 
+/// From one key to another, which both have signed.
+fn link() -> Value {
+    let signer = |origin: &str| {
+        let key = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).expect("a key");
+        ledger::LedgerSigner::new(origin, std::sync::Arc::new(key)).expect("a signer")
+    };
+    let (old, new) = (signer("example.org/server"), signer("example.org/server@2"));
+    let link = ledger::lineage::Link::sign(&old, &new, (40, [7; 32]), "each year");
+    serde_json::to_value(link.expect("a link")).expect("JSON")
+}
+
 #[test]
 fn two_verifiers_take_the_same_trust_files() {
     let Some(judges) = Judges::find() else { return };
     let good = judges.trust();
     let key = judges.text("/ledger_key");
     let toml = format!("trust_domain = \"example.org\"\nledger_key = \"{key}\"\n");
+    let with_lineage =
+        |lineage: &Value| good.replacen('{', &format!("{{\"lineage\":{lineage},"), 1);
+    // Of another lineage: it has to verify, and leads nowhere.
+    let link = link();
+    let changed = |field: &str, value: Value| {
+        let mut link = link.clone();
+        let fields = link.as_object_mut().expect("an object");
+        fields.insert(field.to_owned(), value);
+        with_lineage(&json!([link]))
+    };
+    let without = |field: &str| {
+        let mut link = link.clone();
+        let fields = link.as_object_mut().expect("an object");
+        fields.remove(field);
+        with_lineage(&json!([link]))
+    };
     let texts = [
         (0, good.clone()),
         (0, format!(" \n{good}\n")),
@@ -157,6 +184,20 @@ fn two_verifiers_take_the_same_trust_files() {
         (1, good.replace("\"example.org\"", "7")),
         (1, good.replace("/server+", "/servex+")),
         (1, good.replace("/server+", "/ser ver+")),
+        (0, with_lineage(&json!([]))),
+        (0, with_lineage(&json!([link.clone()]))),
+        (1, with_lineage(&Value::Null)),
+        (1, with_lineage(&json!({}))),
+        (1, with_lineage(&json!([7]))),
+        (1, with_lineage(&json!(["statement"]))),
+        (1, without("reason")),
+        (1, without("old_signature")),
+        (1, changed("reason", json!(5))),
+        (1, changed("what", json!("x509-root"))),
+        (1, changed("what", Value::Null)),
+        (1, changed("more", json!(""))),
+        (1, changed("old_signature", link["new_signature"].clone())),
+        (1, changed("statement", json!("trilith"))),
         (1, String::new()),
         (1, "[]".to_owned()),
         (1, "{}".to_owned()),

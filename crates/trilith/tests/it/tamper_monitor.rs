@@ -234,6 +234,38 @@ const TABLE: &[Row] = &[
         ),
     },
     Row {
+        attack: "steal the log's key, and go on signing after it was replaced",
+        detector: "gateway",
+        code: "FOLLOW-CHECKPOINT",
+        by: By::Test(
+            "crates/server/tests/it/recovering/new_log.rs::a_stolen_ledger_key_is_replaced_and_what_it_signs_then_counts_nowhere",
+        ),
+    },
+    Row {
+        attack: "steal the log's key, and make a pack after it was replaced",
+        detector: "verify",
+        code: "LEDGER-CHECKPOINT-ENDED",
+        by: By::Test(
+            "crates/ledger/tests/it/lineages.rs::whoever_has_the_old_key_makes_no_pack_after_its_end",
+        ),
+    },
+    Row {
+        attack: "steal the log's key, and make a pack after it was replaced, no longer than the log was",
+        detector: "verify",
+        code: "LEDGER-CHECKPOINT-FORMER",
+        by: By::Test(
+            "crates/ledger/tests/it/lineages.rs::a_stolen_key_that_was_replaced_makes_no_pack_of_any_size",
+        ),
+    },
+    Row {
+        attack: "steal the log's key, and go on as another new log",
+        detector: "gateway",
+        code: "FOLLOW-LINEAGE-FORKED",
+        by: By::Test(
+            "crates/server/tests/it/recovering/new_log.rs::a_stolen_ledger_key_is_replaced_and_what_it_signs_then_counts_nowhere",
+        ),
+    },
+    Row {
         attack: "lie in the index",
         detector: "`ledger search --verify`",
         code: "RECORDS-INDEX-LIED",

@@ -8,50 +8,96 @@ use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
 const PIECE: usize = 64 * 1024;
 /// Bytes of a member's header, at most: it may have a name and a comment, which nobody reads.
 const LONGEST_HEADER: usize = 8 * 1024;
+/// Members that may give nothing, and bytes that each of those after them gives, on average and at least. Each costs
+/// what a state costs, and whoever sends them has not been asked for anything yet.
+const FREE_MEMBERS: u64 = 64;
+const LEAST_OF_MEMBER: u64 = 512;
+/// Bytes that may give nothing, and bytes of those after them of which one comes out, on average and at least: blocks
+/// may be empty too.
+const FREE_BYTES: u64 = 64 * 1024;
+const MOST_OF_BYTE: u64 = 4;
 
-/// The bytes are not gzip, or not whole.
+/// The bytes are not gzip, or not whole, or give too little for what they cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Damaged;
 
 #[derive(Default)]
 pub(super) struct Gunzip {
     held: Vec<u8>,
+    /// Of `held`, what was read.
+    at: usize,
     stage: Stage,
+    state: Option<Box<InflateState>>,
+    /// Room for what comes out.
+    room: Vec<u8>,
     crc: u32,
     length: u32,
+    members: u64,
+    read: u64,
+    written: u64,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone, Copy)]
 enum Stage {
     #[default]
     Header,
-    Body(Box<InflateState>),
+    Body,
     Trailer,
 }
 
 impl Gunzip {
     /// Bytes that came.
     pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.held.drain(..self.at.min(self.held.len()));
+        self.at = 0;
         self.held.extend_from_slice(bytes);
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.held.get(self.at..).unwrap_or_default()
+    }
+
+    fn advance(&mut self, bytes: usize) -> Result<(), Damaged> {
+        self.at = self.at.saturating_add(bytes).min(self.held.len());
+        self.read = self.read.saturating_add(bytes as u64);
+        let most = FREE_BYTES.saturating_add(self.written.saturating_mul(MOST_OF_BYTE));
+        (self.read <= most).then_some(()).ok_or(Damaged)
+    }
+
+    fn member(&mut self) -> Result<(), Damaged> {
+        self.members = self.members.saturating_add(1);
+        if self.members > FREE_MEMBERS.saturating_add(self.written / LEAST_OF_MEMBER) {
+            return Err(Damaged);
+        }
+        (self.crc, self.length) = (0, 0);
+        match &mut self.state {
+            Some(state) => state.reset(DataFormat::Raw),
+            none => *none = Some(InflateState::new_boxed(DataFormat::Raw)),
+        }
+        Ok(())
     }
 
     /// The next piece; `None` if more has to come.
     pub(super) fn pull(&mut self) -> Result<Option<Vec<u8>>, Damaged> {
         loop {
-            match &mut self.stage {
+            match self.stage {
                 Stage::Header => {
-                    let Some(length) = header(&self.held)? else {
+                    let Some(length) = header(self.rest())? else {
                         return Ok(None);
                     };
-                    self.held.drain(..length);
-                    (self.crc, self.length) = (0, 0);
-                    self.stage = Stage::Body(InflateState::new_boxed(DataFormat::Raw));
+                    self.advance(length)?;
+                    self.member()?;
+                    self.stage = Stage::Body;
                 }
-                Stage::Body(state) => {
-                    let mut piece = vec![0; PIECE];
-                    let done = inflate(state, &self.held, &mut piece, MZFlush::None);
-                    self.held.drain(..done.bytes_consumed.min(self.held.len()));
-                    piece.truncate(done.bytes_written);
+                Stage::Body => {
+                    let state = self.state.as_mut().ok_or(Damaged)?;
+                    self.room.resize(PIECE, 0);
+                    let rest = self.held.get(self.at..).unwrap_or_default();
+                    let done = inflate(state, rest, &mut self.room, MZFlush::None);
+                    let piece = self.room.get(..done.bytes_written).unwrap_or_default();
+                    let piece = piece.to_vec();
+                    self.written = self.written.saturating_add(piece.len() as u64);
+                    self.advance(done.bytes_consumed)?;
                     self.crc = crc32(self.crc, &piece);
                     let written = u32::try_from(piece.len()).unwrap_or(u32::MAX);
                     self.length = self.length.wrapping_add(written);
@@ -69,14 +115,14 @@ impl Gunzip {
                     }
                 }
                 Stage::Trailer => {
-                    let Some(trailer) = self.held.first_chunk::<8>() else {
+                    let Some(trailer) = self.rest().first_chunk::<8>() else {
                         return Ok(None);
                     };
                     let (crc, length) = (self.crc.to_le_bytes(), self.length.to_le_bytes());
                     if [crc, length].as_flattened() != trailer {
                         return Err(Damaged);
                     }
-                    self.held.drain(..8);
+                    self.advance(8)?;
                     self.stage = Stage::Header;
                 }
             }
@@ -185,6 +231,26 @@ mod tests {
             changed[at] ^= 0x80;
             assert_ne!(unpack(&changed, 1), Ok(b"hello".to_vec()), "byte {at}");
         }
+    }
+
+    /// What gives nothing costs its sender more than us: it is refused after 64 members, or 64 KiB.
+    #[test]
+    fn members_and_blocks_that_give_nothing_are_refused() {
+        // `gzip -n < /dev/null`.
+        let empty = crypto::hex::decode("1f8b080000000000000303000000000000000000").unwrap();
+        assert_eq!(unpack(&empty.repeat(64), 1000), Ok(Vec::new()));
+        assert_eq!(unpack(&empty.repeat(65), 1000), Err(Damaged));
+        // Of five bytes each.
+        let hello = crypto::hex::decode(HELLO).unwrap();
+        let many = hello.repeat(64);
+        assert_eq!(unpack(&many, 1000).unwrap().len(), 64 * 5);
+        assert_eq!(unpack(&hello.repeat(70), 1000), Err(Damaged));
+        // One member with empty stored blocks, without an end.
+        let head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+        let blocks = |count| [0, 0, 0, 0xff, 0xff].repeat(count);
+        let nothing = |count| [head.as_slice(), &blocks(count)].concat();
+        assert_eq!(unpack(&nothing(13_000), 16_000), Ok(Vec::new()));
+        assert_eq!(unpack(&nothing(14_000), 16_000), Err(Damaged));
     }
 
     /// A megabyte of nothing comes out in pieces.

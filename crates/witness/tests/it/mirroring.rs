@@ -475,3 +475,47 @@ fn a_changed_file_is_found_before_it_is_signed_for() {
     assert_eq!(refused.answer().status(), 503);
     assert_eq!(refused.finding().code, "WITNESS-MIRROR-DAMAGED");
 }
+
+#[test]
+fn one_damaged_tile_ends_the_mirror_of_its_log_and_of_no_other() {
+    let (log, folder) = (log(), tempfile::tempdir().unwrap());
+    let other = Log::new("other.example/log", 2, "record", SIZE);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let witness = open(
+        Arc::clone(&disk),
+        &folder.path().join("state"),
+        false,
+        &logs(&[&log, &other]),
+    );
+    let witness = Arc::new(witness.unwrap());
+    let shared = Arc::clone(&witness);
+    let at = folder.path().join("mirror");
+    let mirror = Mirror::open(&disk, &at, shared, vec![mirror_cosigner()], 0, |_| true);
+    let site = Site {
+        witness,
+        mirror: mirror.unwrap(),
+    };
+    let theirs = |start, end| Upload::new("other.example/log", start, end, Vec::new()).unwrap();
+    pending(&site, &log, 0, 300);
+    push(&site, &log, &upload(0, 300)).unwrap();
+    pending(&site, &log, 300, SIZE);
+    pending(&site, &other, 0, 300);
+    push(&site, &other, &theirs(0, 300)).unwrap();
+
+    let bundle = at.join(hash().to_string()).join("tile/entries/001");
+    let kept = std::fs::read(&bundle).unwrap();
+    let mut changed = kept.clone();
+    changed[5] ^= 1;
+    std::fs::write(&bundle, changed).unwrap();
+    let code = |refused: MirrorRefused| refused.finding().code;
+    let refused = push(&site, &log, &upload(300, SIZE)).unwrap_err();
+    assert_eq!(code(refused), "WITNESS-MIRROR-DAMAGED");
+    // Nothing more of it is taken, also where the file looks right again.
+    std::fs::write(&bundle, kept).unwrap();
+    let refused = site.mirror.begin(&upload(300, SIZE)).unwrap_err();
+    assert_eq!(refused.answer().status(), 503);
+    assert_eq!(code(refused), "WITNESS-MIRROR-DAMAGED");
+    assert_eq!(whole(&site, &log), 300, "what there is is served");
+    pending(&site, &other, 300, SIZE);
+    push(&site, &other, &theirs(300, SIZE)).unwrap();
+}

@@ -114,7 +114,11 @@ pub(super) async fn approve(
     };
     let signed = signer.sign(subject, hours)?;
     files::write(out, &signed)?;
-    super::show(&document, global);
+    if global.json {
+        output::json(&document);
+    } else {
+        plan::signed(&document);
+    }
     output::note(format_args!(
         "signed by {} for {hours} h, in {}; the other author runs: trilith estate apply DIR --author NAME --keys KEYS --approval {}",
         signer.author,

@@ -200,6 +200,7 @@ impl Compared {
 /// What is declared otherwise, each by itself.
 fn declared(diff: &Diff, items: &mut Vec<Item>) {
     for (of, named) in [
+        ("settings", &diff.settings),
         ("identities", &diff.identities),
         ("resources", &diff.resources),
         ("references", &diff.references),
@@ -312,6 +313,51 @@ mod tests {
         }
         assert_eq!(document["witnesses"]["newly_allowed"]["status"], "found");
         assert_eq!(document["witnesses"]["newly_denied"]["status"], "proved");
+    }
+
+    #[test]
+    fn what_columns_cost_is_listed_and_never_proved_nor_the_same() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/estate-shop");
+        let settings = read(&folder).unwrap().0["estate.toml"].clone();
+        let decided = format!("columns = \"decided\"\n{settings}");
+        let later = settings.replace("trust_domain", "# The same.\ntrust_domain");
+        for (changes, more) in [
+            (vec![("estate.toml", decided.as_str())], true),
+            (
+                vec![
+                    ("estate.toml", decided.as_str()),
+                    ("policies/more.cedar", MORE),
+                ],
+                true,
+            ),
+            (vec![("estate.toml", later.as_str())], false),
+        ] {
+            let (from, to) = (side(&[]), side(&changes));
+            let options = Options::with_solver(std::env::var_os("CVC5"));
+            let witnesses = estate_prove::witnesses_blocking(&from.estate, &to.estate, &options);
+            let compared = Compared::new(&from, &to, witnesses).unwrap();
+            let document = compared.document(&compared.items, None);
+            assert_eq!(!compared.items.is_empty(), more, "{document}");
+            if !more {
+                continue;
+            }
+            let settings = &document["diff"]["settings"]["changed"];
+            assert_eq!(
+                settings,
+                &json!(["columns: by-table before, decided now"]),
+                "{document}"
+            );
+            for way in ["newly_allowed", "newly_denied"] {
+                let witness = &document["witnesses"][way];
+                assert_eq!(witness["status"], "unknown", "{document}");
+                assert_eq!(witness["code"], "PROVE-SCHEMA", "{document}");
+            }
+            let page = plan::page(&document);
+            assert!(
+                page.contains("changed setting `columns: by-table"),
+                "{page}"
+            );
+        }
     }
 
     #[test]

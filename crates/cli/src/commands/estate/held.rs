@@ -86,17 +86,17 @@ pub(super) fn run(arguments: &HeldArguments, global: &Global) -> Result<ExitCode
         .next("name its @id, or FILE:LINE if it has none")
         .into());
     }
-    let mut checked = 0;
+    let mut checked = Checked::default();
     if arguments.verify {
         for span in &spans {
-            checked += check(&past, span, arguments)?;
+            check(&past, span, arguments, &mut checked)?;
         }
     }
     if global.json {
-        let verified = arguments.verify.then_some(checked);
+        let verified = arguments.verify.then_some(checked.proved);
         output::json(&serde_json::json!({
             "invariant": arguments.invariant, "records": past.size(),
-            "spans": spans, "proved_again": verified,
+            "spans": spans, "proved_again": verified, "erased": checked.erased,
         }));
     } else {
         for span in &spans {
@@ -110,14 +110,22 @@ pub(super) fn run(arguments: &HeldArguments, global: &Global) -> Result<ExitCode
                 span.state.sentence()
             ));
         }
+        for gone in &checked.erased {
+            output::line(format_args!(
+                "record {}: not proved again: erased by record {}",
+                gone.record, gone.erased_by
+            ));
+        }
         if arguments.verify {
             output::note(format_args!(
-                "every record is in the ledger of {} records; proved again: {checked}",
-                past.size()
+                "every record is in the ledger of {} records; proved again: {}",
+                past.size(),
+                checked.proved
             ));
         }
     }
-    let within = spans.iter().all(|span| span.state.held());
+    // What is gone is not proved again, whoever has erased it.
+    let within = spans.iter().all(|span| span.state.held()) && checked.erased.is_empty();
     Ok(if within {
         ExitCode::SUCCESS
     } else {
@@ -197,20 +205,60 @@ fn state(
     Ok((state, Some(at)))
 }
 
-/// Proves again what the records say, from the estates that they name. How many proofs that took.
-fn check(past: &Past, span: &Span, arguments: &HeldArguments) -> Result<usize, Failure> {
+/// What came of proving again.
+#[derive(Debug, Default)]
+struct Checked {
+    /// How many proofs that took.
+    proved: usize,
+    erased: Vec<Gone>,
+}
+
+/// What a record names and another says was erased.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Gone {
+    /// An `estate-version`, or the approval that rests on it.
+    record: u64,
+    erased_by: u64,
+}
+
+/// Proves again what the records say, from the estates that they name, in what was asked for.
+fn check(
+    past: &Past,
+    span: &Span,
+    arguments: &HeldArguments,
+    checked: &mut Checked,
+) -> Result<(), Failure> {
+    let of = |record: u64, erased_by: u64| Gone { record, erased_by };
     if let State::Trusted { approval, .. } = &span.state {
-        signatures(past, *approval)?;
-        return Ok(0);
+        let body: InvariantApproval = past.verified(*approval)?.expect_body().map_err(odd)?;
+        let base = past.verified(body.base_index.0)?;
+        let base: EstateVersion = base.expect_body().map_err(odd)?;
+        for digest in [&body.subject.sha256, &base.blob.sha256] {
+            if let Some(erased_by) = past.erased_by(digest) {
+                checked.erased.push(of(*approval, erased_by));
+                return Ok(());
+            }
+        }
+        return signatures(past, *approval);
     }
     if !span.state.held() {
-        return Ok(0);
+        return Ok(());
     }
-    for index in &span.versions {
+    let nexts = span.versions.iter().skip(1).map(|next| Some(*next));
+    for (index, next) in span.versions.iter().zip(nexts.chain([None])) {
+        if next.is_some_and(|next| next <= arguments.from) {
+            // Another was in force at the first record that was asked for.
+            continue;
+        }
         let version: EstateVersion = past.verified(*index)?.expect_body().map_err(odd)?;
+        if let Some(erased_by) = past.erased_by(&version.blob.sha256) {
+            checked.erased.push(of(*index, erased_by));
+            continue;
+        }
         again(past, &version, span, arguments)?;
+        checked.proved += 1;
     }
-    Ok(span.versions.len())
+    Ok(())
 }
 
 fn again(

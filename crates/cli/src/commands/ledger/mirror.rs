@@ -5,6 +5,7 @@ use crate::runtime::{cancelled_by_signal, log_to_stderr};
 use crate::{Failure, output};
 use monitor::{Push, Pushed};
 use serde_json::json;
+use std::path::Path;
 use std::time::Duration;
 
 /// Between two looks with `--follow`.
@@ -12,8 +13,9 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 pub(super) async fn mirror(arguments: &MirrorArguments, global: &Global) -> Result<(), Failure> {
     log_to_stderr(&global.log, global.json)?;
+    let from = ledger_of(&arguments.from);
     let mut push = Push::new(
-        &arguments.from,
+        &from,
         &arguments.to,
         &arguments.key,
         arguments.origin.as_deref(),
@@ -47,6 +49,15 @@ pub(super) async fn mirror(arguments: &MirrorArguments, global: &Global) -> Resu
     }
 }
 
+/// Of a data directory, the ledger in it.
+fn ledger_of(from: &str) -> String {
+    let ledger = Path::new(from).join("ledger");
+    match ledger.is_dir() {
+        true => ledger.display().to_string(),
+        false => from.to_owned(),
+    }
+}
+
 fn told(pushed: &Pushed, global: &Global) {
     let lines: Vec<String> = pushed.lines.iter().map(ToString::to_string).collect();
     if global.json {
@@ -60,4 +71,22 @@ fn told(pushed: &Pushed, global: &Global) {
         "the mirror has the first {} entries; {} packages were sent",
         pushed.size, pushed.packages
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ledger_of;
+
+    #[test]
+    fn a_data_directory_stands_for_the_ledger_in_it() {
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().display().to_string();
+        assert_eq!(ledger_of(&path), path);
+        std::fs::create_dir(data.path().join("ledger")).unwrap();
+        assert_eq!(ledger_of(&path), format!("{path}/ledger"));
+        assert_eq!(
+            ledger_of("https://log.example.net"),
+            "https://log.example.net"
+        );
+    }
 }

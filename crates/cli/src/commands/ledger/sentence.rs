@@ -94,11 +94,12 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
             text("reason")
         ),
         "issuance" => format!(
-            "{} SVID {} for {} on {} by {}",
+            "{} SVID {} for {}{} by {}",
             text("kind"),
             text("serial"),
             short("spiffe_id"),
-            text("node"),
+            // One of the server's own is on no machine.
+            prefixed(" on ", body.get("node").filter(|node| *node != "")),
             list(body.get("policies"))
         ),
         "delegation" => delegated(body),
@@ -272,7 +273,7 @@ fn reasons(body: &Value) -> String {
     by + &codes(body)
 }
 
-/// `select shop/public/orders shop/public/products`.
+/// `select shop/public/orders (id, sum) shop/public/products`.
 fn actions(body: &Value) -> String {
     let actions = body.get("actions").and_then(Value::as_array);
     let told: Vec<String> = actions
@@ -280,11 +281,10 @@ fn actions(body: &Value) -> String {
         .flatten()
         .map(|action| {
             let resources = action.get("resources").and_then(Value::as_array);
-            let names: Vec<&str> = resources
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .map(|uid| uid.split('"').nth(1).unwrap_or(uid))
+            let columns = action.get("columns").and_then(Value::as_array);
+            let columns: Vec<&str> = paths(columns).collect();
+            let names: Vec<String> = paths(resources)
+                .map(|name| with_columns(name, &columns))
                 .collect();
             format!("{} {}", text(action.get("action")), names.join(" "))
         })
@@ -293,6 +293,24 @@ fn actions(body: &Value) -> String {
         "a statement that touches nothing".to_owned()
     } else {
         told.join(", ")
+    }
+}
+
+fn paths(uids: Option<&Vec<Value>>) -> impl Iterator<Item = &str> {
+    let uids = uids.into_iter().flatten().filter_map(Value::as_str);
+    uids.map(|uid| uid.split('"').nth(1).unwrap_or(uid))
+}
+
+/// A table with those of the columns that are its own.
+fn with_columns(table: &str, columns: &[&str]) -> String {
+    let of_it = columns.iter().filter_map(|column| {
+        let (above, name) = column.rsplit_once('/')?;
+        (above == table).then_some(name)
+    });
+    let of_it: Vec<&str> = of_it.collect();
+    match of_it.as_slice() {
+        [] => table.to_owned(),
+        names => format!("{table} ({})", names.join(", ")),
     }
 }
 
@@ -311,6 +329,40 @@ mod tests {
         assert_eq!(
             sentence("intent", &body),
             "select shop/public/orders shop/public/products allowed by \"helpers read\""
+        );
+    }
+
+    #[test]
+    fn an_access_is_told_with_its_columns() {
+        let body = json!({
+            "actions": [{
+                "action": "select",
+                "resources": ["Table::\"shop/public/orders\"", "Table::\"shop/public/products\""],
+                "columns": ["Column::\"shop/public/orders/id\"", "Column::\"shop/public/orders/sum\""],
+            }],
+            "policies": ["helpers read"],
+        });
+        assert_eq!(
+            sentence("intent", &body),
+            "select shop/public/orders (id, sum) shop/public/products allowed by \"helpers read\""
+        );
+    }
+
+    #[test]
+    fn an_svid_of_no_machine_is_told_without_one() {
+        let body = json!({
+            "kind": "x509", "serial": "12", "spiffe_id": "spiffe://example.org/a", "node": "", "policies": [],
+        });
+        assert_eq!(
+            sentence("issuance", &body),
+            "x509 SVID 12 for a by no policy"
+        );
+        let body = json!({
+            "kind": "x509", "serial": "12", "spiffe_id": "spiffe://example.org/a", "node": "m-1", "policies": ["p"],
+        });
+        assert_eq!(
+            sentence("issuance", &body),
+            "x509 SVID 12 for a on m-1 by \"p\""
         );
     }
 

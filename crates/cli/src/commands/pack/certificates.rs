@@ -66,7 +66,7 @@ pub(super) fn put_in(
         .expected("X.509-SVIDs whose issuances are in the pack, and the authorities above them")
         .observed(failure.section)
         .next(
-            "ask about the SVID itself (trilith pack --issuance SERIAL --output FILE), or about a session that began with it",
+            "name the whole chain, the SVID and every authority above it but the root, as `trilith files` writes it to svid.pem; where it is whole, ask about the SVID itself (trilith pack --issuance SERIAL --output FILE), or about a session that began with it",
         )
         .into()
     })

@@ -168,6 +168,7 @@ fn changes(page: &mut String, document: &Value) {
     }
     let mut declared = Vec::new();
     for (what, field) in [
+        ("setting", "settings"),
         ("identity", "identities"),
         ("resource", "resources"),
         ("reference", "references"),

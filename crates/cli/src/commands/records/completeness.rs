@@ -4,7 +4,7 @@ use super::{failed, head_json, receipt_text, times};
 use crate::arguments::{CompletenessArguments, Global};
 use crate::{Failure, output};
 use facts::{Finding, Timestamp};
-use ledger::completeness::Missing;
+use ledger::completeness::{Cause, Missing};
 use record_index::{Complete, Site};
 use serde_json::{Value, json};
 
@@ -78,6 +78,9 @@ fn document(answer: &Complete) -> Value {
             lost,
             detail,
         } = &found.missing;
+        // Of a ledger that was not looked at no time is known.
+        let looked_at = *cause != Cause::Ledger;
+        let (from, to) = (looked_at.then_some(from), looked_at.then_some(to));
         let mut gap = json!({
             "cause": cause.as_str(), "explained": explained, "after": after, "before": before,
             "from": from, "to": to, "lost": lost, "detail": detail,
@@ -114,6 +117,10 @@ fn told(answer: &Complete) {
     }
     for found in &answer.found {
         let missing = &found.missing;
+        if missing.cause == Cause::Ledger {
+            output::line(not_looked_at(&name, missing));
+            continue;
+        }
         let index = |index: Option<u64>| index.map_or("-".to_owned(), |index| index.to_string());
         output::line(format_args!(
             "{name}: {} gap ({}) between {} and {}, {} to {}: {}",
@@ -158,5 +165,55 @@ fn told(answer: &Complete) {
             "the server's record {} anchors {name} up to {} records; nobody else holds it to what came after",
             anchored.record, anchored.size
         ));
+    }
+}
+
+/// Of a ledger that no folder has. There is neither a place nor a time.
+fn not_looked_at(name: &str, missing: &Missing) -> String {
+    format!(
+        "{name}: UNEXPLAINED: not looked at: {}; name it with --folder as well, or the server's data directory, which has a mirror of it",
+        output::value(&missing.detail)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ledger::completeness::Counts;
+    use record_index::Found;
+
+    #[test]
+    fn a_ledger_that_was_not_named_has_no_time() {
+        let missing = Missing {
+            cause: Cause::Ledger,
+            explained: false,
+            after: None,
+            before: None,
+            from: 0,
+            to: 1_700_000_000_000,
+            lost: Some(3),
+            detail: "its folder was not named".to_owned(),
+        };
+        let told = not_looked_at("pg-1", &missing);
+        assert!(
+            !told.contains("1970") && told.contains("not looked at"),
+            "{told}"
+        );
+        let answer = Complete {
+            ledger: "pg-1".to_owned(),
+            origin: "example.org/gateway/pg-1".to_owned(),
+            head: None,
+            counts: Counts::default(),
+            found: vec![Found {
+                missing,
+                receipts: Vec::new(),
+            }],
+            more: 0,
+            anchored: None,
+        };
+        let document = document(&answer);
+        assert_eq!(document["gaps"][0]["from"], Value::Null);
+        assert_eq!(document["gaps"][0]["to"], Value::Null);
+        assert_eq!(document["unexplained"], 1);
     }
 }

@@ -14,6 +14,11 @@ pub(super) fn run(arguments: &NewLogArguments) -> Result<(), Failure> {
         give_up: arguments.give_up,
     };
     let begun = server::new_log(&config, why).map_err(|error| error.finding())?;
+    if begun.already {
+        output::note(format_args!(
+            "Nothing was done: the new log had been begun, and no server has started since. For yet another one start the server first."
+        ));
+    }
     output::line(format_args!(
         "{} goes on from {} records as {}",
         begun.was.origin(),
@@ -24,6 +29,11 @@ pub(super) fn run(arguments: &NewLogArguments) -> Result<(), Failure> {
         output::line(format_args!(
             "given up: what was published of {size} records beyond these; record {} and those after it say so",
             begun.index
+        ));
+    }
+    if begun.given_up.is_some() {
+        output::note(format_args!(
+            "If the folder of the ledger's key came from a backup too, and the ledger had gone on as a new log after that backup: do not start the server, restore the newest copy of that folder. Else one key has signed two successions, and whoever knows the first takes neither."
         ));
     }
     if config.witnesses.is_some() {

@@ -4,7 +4,9 @@ use super::{End, Expect, Finished, HOLD, MAX_READ, Relay, Run, tags};
 use crate::sql::{Effect, NamedEffect};
 use crate::wire::{self, WireError};
 use bytes::BytesMut;
+use facts::Finding;
 use gateway::Ending;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 impl Relay {
@@ -78,6 +80,7 @@ impl Relay {
                 self.transaction.ready(state, &mut self.finished);
                 if state == b'I' {
                     self.portals.end_transaction();
+                    self.withholds = false;
                 }
                 // INVARIANT: of a query nothing is left: each statement is done, or none after an error is.
                 // Whatever else the server is ready for, it is not what it was asked.
@@ -152,13 +155,7 @@ impl Relay {
         }
         self.stale = true;
         self.judge.database.look_again();
-        let defines = |run: &Run| run.statement.resolved().defines;
-        let in_flight = self.expected.iter().any(|expect| match expect {
-            Expect::Execute(run) => defines(run),
-            Expect::Query(runs) => runs.iter().any(defines),
-            _ => false,
-        });
-        if !in_flight {
+        if !self.defines() {
             self.defined.clear();
         }
     }
@@ -214,6 +211,7 @@ impl Relay {
         if tag == b'C' {
             self.apply_names(&run)?;
         }
+        self.withholds |= run.verdict.withholds;
         let rows = command
             .rsplit(' ')
             .next()
@@ -297,10 +295,11 @@ impl Relay {
         if !denied && matches!(sqlstate.as_str(), "42501" | "42P01" | "42883" | "3F000") {
             self.judge.database.look_again();
         }
+        let told = self.told(message, body, &sqlstate);
         let in_query = match self.expected.front_mut() {
             // Nothing was asked: the server ends the session.
             None => {
-                self.to_client.extend_from_slice(message);
+                self.to_client.extend_from_slice(&told);
                 return Ok(());
             }
             Some(Expect::Denied { notice, query }) => {
@@ -328,8 +327,46 @@ impl Relay {
             }
             self.skip_until_sync();
         }
-        self.to_client.extend_from_slice(message);
+        self.to_client.extend_from_slice(&told);
         Ok(())
+    }
+
+    /// An error as the client may have it: without what quotes rows, where it may not read all of them.
+    fn told<'m>(&self, message: &'m [u8], body: &[u8], sqlstate: &str) -> Cow<'m, [u8]> {
+        let withholding = |run: &Run| run.verdict.withholds;
+        let in_flight = || {
+            self.expected.iter().any(|expect| match expect {
+                Expect::Execute(run) => withholding(run),
+                Expect::Query(runs) => runs.iter().any(withholding),
+                _ => false,
+            })
+        };
+        if !self.withholds && !in_flight() {
+            return Cow::Borrowed(message);
+        }
+        let finding = Finding::new(
+            "POLICY-COLUMN-WITHHELD",
+            "the rest of this error may quote columns that policy does not allow to select",
+        )
+        .next(
+            "look at the values that the statement writes; the table and the constraint are named",
+        );
+        // A changed type or default is computed of every row, and the error has the value in its first line.
+        let computed = sqlstate.starts_with("22") && self.defines();
+        let first = computed.then_some("a value that the definition computes is not valid");
+        let mut told = BytesMut::new();
+        wire::without_data(&mut told, body, &finding.to_string(), first);
+        Cow::Owned(told.to_vec())
+    }
+
+    /// Whether what runs, or will, defines.
+    fn defines(&self) -> bool {
+        let defines = |run: &Run| run.statement.resolved().defines;
+        self.expected.iter().any(|expect| match expect {
+            Expect::Execute(run) => defines(run),
+            Expect::Query(runs) => runs.iter().any(defines),
+            _ => false,
+        })
     }
 
     /// The server skips everything until Sync: none of it runs.

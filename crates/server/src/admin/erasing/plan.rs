@@ -1,12 +1,14 @@
-//! Which contents an erasure is about, and who lives by them. Reads the ledger once for each of the two questions.
+//! Which contents an erasure is about, and who lives by them. Reads the ledger once for each of the two questions, and of
+//! the second what was recorded meanwhile again, when nobody can name the contents any more.
 
 use crate::core::Core;
+use crate::erase::Marked;
 use crate::refusal::Refusal;
-use crate::state::State;
+use crate::state::{State, erased};
 use estate::{Estate, EstateFiles};
 use facts::Finding;
 use ledger::body::{AssumeRefused, ErasedItem, EstateVersion, Issuance, Proof, Verdict};
-use ledger::{Decimal, HexDigest, Record, RecordType, pack};
+use ledger::{Decimal, HexDigest, Record, RecordType};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Of a machine that was revoked, and not merely evicted or locked.
@@ -55,8 +57,18 @@ pub(super) struct Plan {
     pub(super) before: u64,
     /// Records of this ledger that name the identity in clear.
     pub(super) clear: u64,
-    /// What the reason must not say.
+    /// What the reason must not say, in lower case.
     pub(super) secrets: BTreeSet<String>,
+    /// Who asks for the contents, as far as the ledger was read.
+    asking: Asking,
+}
+
+/// The records that name contents which may go; who of them lives is asked at the end.
+#[derive(Default)]
+struct Asking {
+    /// Records that were looked at.
+    read: u64,
+    places: Vec<u64>,
 }
 
 /// What a record names that can be erased.
@@ -96,7 +108,7 @@ impl Plan {
         if let Some((path, id)) = &whom.path {
             let current = core.current.load_full().map(|current| current.index);
             let clear = in_clear(path, id);
-            walk(core, |index, record| {
+            walk(core, 0, |index, record| {
                 let text = std::str::from_utf8(record.bytes()).unwrap_or_default();
                 plan.clear += u64::from(clear.iter().any(|name| text.contains(name.as_str())));
                 let theirs = match record.kind() {
@@ -110,11 +122,7 @@ impl Plan {
                         .expect_body::<Verdict>()
                         .is_ok_and(|verdict| verdict.node == *id),
                     RecordType::EstateVersion if Some(index) != current => {
-                        let subject = login(core, record, path);
-                        let theirs = subject.is_some();
-                        let told = subject.filter(|text| text.len() >= SHORTEST_SECRET);
-                        plan.secrets.extend(told);
-                        theirs
+                        gives(core, record, path)
                     }
                     _ => false,
                 };
@@ -128,6 +136,9 @@ impl Plan {
             add(&mut found, index, &record);
             // The proof of a version names what the version has.
             let version: Option<EstateVersion> = record.expect_body().ok();
+            if let Some(version) = &version {
+                plan.secrets.extend(logins(core, version));
+            }
             if let Some(proof) = version.and_then(|version| version.proof_index) {
                 add(&mut found, proof.0, &read(core, proof.0)?);
             }
@@ -141,35 +152,55 @@ impl Plan {
         }
         drop(state);
         plan.items.sort_by_key(|item| (item.record, item.sha256));
+        plan.ask(core)?;
         Ok(plan)
+    }
+
+    /// Reads from where it has read to.
+    fn ask(&mut self, core: &Core) -> Result<(), Refusal> {
+        let wanted: BTreeSet<HexDigest> = self.digests().into_iter().collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let Asking { read, places } = &mut self.asking;
+        *read = walk(core, *read, |index, record| {
+            if asks_for(record).iter().any(|one| wanted.contains(one)) {
+                places.push(index);
+            }
+        })?;
+        Ok(())
     }
 
     pub(super) fn digests(&self) -> Vec<HexDigest> {
         self.items.iter().map(|item| item.sha256).collect()
     }
 
-    /// Sets apart what somebody lives by.
-    pub(super) fn judged(mut self, core: &Core) -> Result<Self, Refusal> {
+    /// Sets apart what somebody lives by, or is about to name: what is not `marked`, where something is.
+    pub(super) fn judged(mut self, core: &Core, marked: Option<&Marked>) -> Result<Self, Refusal> {
+        self.ask(core)?;
         let wanted: BTreeSet<HexDigest> = self.digests().into_iter().collect();
-        if wanted.is_empty() {
-            return Ok(self);
-        }
         let current = core.current.load_full();
         let current = current
             .as_ref()
             .map(|current| (current.index, current.version));
         let now = core.now().as_millis();
         let mut needed: BTreeMap<HexDigest, String> = BTreeMap::new();
-        walk(core, |index, record| {
-            for sha256 in asks_for(record) {
+        if let Some(marked) = marked {
+            let named = wanted.iter().filter(|sha256| !marked.has(sha256));
+            let why = "somebody brings it again right now: try again";
+            needed.extend(named.map(|sha256| (*sha256, why.to_owned())));
+        }
+        for index in &self.asking.places {
+            let record = read(core, *index)?;
+            for sha256 in asks_for(&record) {
                 if wanted.contains(&sha256)
                     && !needed.contains_key(&sha256)
-                    && let Some(why) = lives(&core.state(), record, index, (current, now))
+                    && let Some(why) = lives(&core.state(), &record, *index, (current, now))
                 {
                     needed.insert(sha256, why);
                 }
             }
-        })?;
+        }
         let items = std::mem::take(&mut self.items);
         for item in items {
             match needed.remove(&item.sha256) {
@@ -197,8 +228,8 @@ fn asks_for(record: &Record) -> Vec<HexDigest> {
         .into_iter()
         .map(|(_, sha256)| sha256)
         .collect();
-    if let Ok(grounds) = pack::grounds(record) {
-        asked.extend(grounds.blobs);
+    if let Ok(contents) = erased::contents(record) {
+        asked.extend(contents);
     }
     asked
 }
@@ -247,22 +278,45 @@ fn lives(
     }
 }
 
-/// The subject of the login that a version gives to whoever has this path; `None` if it names no such person.
-fn login(core: &Core, record: &Record, path: &str) -> Option<String> {
-    let version: EstateVersion = record.expect_body().ok()?;
+/// The files of a version and what they compile to, if they are there and this version reads them.
+fn compiled(core: &Core, version: &EstateVersion) -> Option<(Vec<u8>, Option<Estate>)> {
     let blob = core.blobs.get(&version.blob.sha256).ok()??;
-    let compiled = EstateFiles::from_blob(&blob)
+    let estate = EstateFiles::from_blob(&blob)
         .ok()
         .and_then(|files| Estate::compile_recorded(&files).ok());
-    let Some(estate) = compiled else {
-        // One that this version does not read: it goes if the path stands in it at all.
-        let text = String::from_utf8_lossy(&blob);
-        return text.contains(path).then(String::new);
+    Some((blob, estate))
+}
+
+/// Whether a version gives a login to whoever has this path.
+fn gives(core: &Core, record: &Record, path: &str) -> bool {
+    let version = record.expect_body::<EstateVersion>().ok();
+    let Some((blob, estate)) = version.and_then(|version| compiled(core, &version)) else {
+        return false;
     };
-    let identity = estate
-        .identity(path)
-        .filter(|identity| identity.path == path)?;
-    identity.login.as_ref().map(|login| login.subject.clone())
+    let Some(estate) = estate else {
+        // One that this version does not read: it goes if the path stands in it at all.
+        return String::from_utf8_lossy(&blob).contains(path);
+    };
+    let identity = estate.identity(path);
+    identity.is_some_and(|identity| identity.path == path && identity.login.is_some())
+}
+
+/// How those log in to whom a version gives a login, in lower case: as a whole, and what stands behind the name of the
+/// provider's connection (`auth0|ada@example.org`).
+fn logins(core: &Core, version: &EstateVersion) -> BTreeSet<String> {
+    let Some((_, Some(estate))) = compiled(core, version) else {
+        return BTreeSet::new();
+    };
+    let logins = estate
+        .identities()
+        .filter_map(|identity| identity.login.as_ref());
+    let subjects = logins.flat_map(|login| {
+        let last = login.subject.rsplit('|').next().unwrap_or_default();
+        [login.subject.as_str(), last].map(str::to_lowercase)
+    });
+    subjects
+        .filter(|subject| subject.len() >= SHORTEST_SECRET)
+        .collect()
 }
 
 /// How records name an identity: as that, as whoever administers, and as Cedar does.
@@ -279,16 +333,16 @@ fn read(core: &Core, index: u64) -> Result<Record, Refusal> {
     record.map_err(|error| Refusal::internal("reading a record", &error))
 }
 
-/// Every record in order; one that this version cannot read names nothing that it could erase.
-fn walk(core: &Core, mut see: impl FnMut(u64, &Record)) -> Result<(), Refusal> {
+/// Every record from `index` on, in order; one that this version cannot read names nothing that it could erase. Returns
+/// where the next will stand.
+fn walk(core: &Core, mut index: u64, mut see: impl FnMut(u64, &Record)) -> Result<u64, Refusal> {
     let reader = core.journal.reader();
-    let mut index = 0;
     loop {
         let records = reader
             .read(index..index.saturating_add(BATCH))
             .map_err(|error| Refusal::internal("reading the ledger", &error))?;
         if records.is_empty() {
-            return Ok(());
+            return Ok(index);
         }
         for bytes in records {
             if let Ok(record) = Record::from_vec(bytes) {

@@ -3,6 +3,7 @@
 
 use super::{LONGEST_ID, take};
 use crate::core::Core;
+use crate::erase::{self, Naming};
 use crate::evict::is_evicted;
 use crate::join::tee::Refused;
 use crate::join::{not_overtaken, prove_key};
@@ -15,7 +16,7 @@ use attest::transcript::EnclaveJoin;
 use crypto::PublicKey;
 use estate::TeeKind;
 use facts::{FactSet, Finding, Verdict, names};
-use ledger::EstateRef;
+use ledger::{EstateRef, HexDigest};
 use proto::v1;
 use recheck::tee::enclave::{INSTANCE, Placed, Question, called, judge, key_blob};
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub(crate) struct Evidence {
     pub(crate) begun: u64,
     /// The version that it was judged by.
     pub(crate) estate: EstateRef,
+    /// Its evidence is kept, and stays so until whoever admits it has recorded the verdict.
+    pub(crate) naming: Naming,
 }
 
 /// Why it did not.
@@ -137,6 +140,8 @@ pub(super) async fn prove(
         .verdict
         .and(&warranted::by_enclave(&name, &pool, now));
     let verdict = verdict.resting_on(blobs.iter().map(Blob::digest).collect());
+    let named = blobs.iter().map(|blob| HexDigest::of(&blob.bytes));
+    let naming = erase::naming(core, named.collect()).await;
     let blobs = blobs.into_iter().map(|blob| blob.bytes.into_owned());
     core.put_blobs(blobs.collect()).await?;
     Ok(Evidence {
@@ -145,6 +150,7 @@ pub(super) async fn prove(
         name,
         begun: session.size,
         estate,
+        naming,
     })
 }
 

@@ -5,6 +5,7 @@ use super::placed::{not_banned, placed, references};
 use super::{Session, Shown, first, take};
 use crate::core::Core;
 use crate::current::Current;
+use crate::erase::{self, Naming};
 use crate::evict::{evict_by, is_evicted};
 use crate::join::tee::{self, Offered};
 use crate::join::{chip, member, not_overtaken};
@@ -20,7 +21,7 @@ use attest_tpm::ima::Round;
 use attest_tpm::join::{Anchor, Boot, Chip, JoinExpectation, Judgement, Proven};
 use attest_tpm::{Challenged, Counted, JoinAnswer, JoinEvidence, SigningKey};
 use facts::{Affirmed, Finding, Outcome, Source, Timestamp, Value, Verdict, names};
-use ledger::{EstateRef, body};
+use ledger::{EstateRef, HexDigest, body};
 use proto::v1;
 use std::sync::Arc;
 use store::NodeRow;
@@ -35,6 +36,8 @@ pub(crate) struct Evidence {
     pub(crate) begun: u64,
     /// What it was judged by.
     pub(crate) estate: EstateRef,
+    /// Its evidence is kept, and stays so until whoever admits it has recorded the verdict.
+    pub(crate) naming: Naming,
 }
 
 /// What a machine is compared with from now on.
@@ -113,7 +116,7 @@ pub(crate) async fn prove(
     Arc::make_mut(&mut evidence).keep_list(verified);
     not_rewound(core, &name, &proven, begun, &shown).await?;
     let place = warranted::placed(Some(&name), pool.as_deref(), now);
-    let verdict = kept(core, verdict, (&*evidence, &asked), hardware).await?;
+    let (verdict, naming) = kept(core, verdict, (&*evidence, &asked), hardware).await?;
     let verdict = verdict.and(&approved).and(&place);
     let standing = Proved {
         standing: Standing::of(&proven, &list),
@@ -127,6 +130,7 @@ pub(crate) async fn prove(
         standing,
         begun,
         estate,
+        naming,
     })
 }
 
@@ -322,11 +326,11 @@ impl Machine {
 
 /// The verdict of chip and hardware together, whose evidence is kept.
 async fn kept(
-    core: &Core,
+    core: &Arc<Core>,
     verdict: Verdict,
     (evidence, asked): (&JoinEvidence, &Challenged),
     hardware: Option<Endorsed>,
-) -> Result<Verdict, Refusal> {
+) -> Result<(Verdict, Naming), Refusal> {
     let mut blobs = evidence.blobs();
     blobs.extend(asked.blobs());
     let mut verdict = verdict.resting_on(blobs.iter().map(attest::Evidence::digest).collect());
@@ -337,9 +341,11 @@ async fn kept(
         }
         blobs.extend(hardware.blobs);
     }
+    let named = blobs.iter().map(|blob| HexDigest::of(&blob.bytes));
+    let naming = erase::naming(core, named.collect()).await;
     let blobs = blobs.into_iter().map(|blob| blob.bytes.into_owned());
     core.put_blobs(blobs.collect()).await?;
-    Ok(verdict)
+    Ok((verdict, naming))
 }
 
 /// The refusal of a machine that is not as it should be, which evicts it. One that shows too little of its

@@ -1,8 +1,10 @@
 //! The ledger goes on as a new log under a real gateway: its key is replaced, or what is left of it is a backup. What
 //! the old key signs then counts nowhere, and what was lost is told.
 
-use super::{Scene, admitted, own_records, payments, tree, until};
-use crate::harness::{DOMAIN, Fixture};
+mod refusing;
+
+use super::{Scene, admitted, own_records, payments, recover, tree, until};
+use crate::harness::{DOMAIN, Fixture, finding};
 use crate::surviving::copy;
 use crypto::Custody as _;
 use ledger::body::{Gap, KeyRotation, Recovery};
@@ -247,6 +249,12 @@ async fn a_backup_of_a_log_that_has_ended_goes_on_as_a_third() {
     scene.followed().await;
     scene.fixture.stop().await;
     scene.put_back();
+    // In place it would go on without the record of the link.
+    scene.start().await;
+    let refused = finding(&recover(&scene.fixture).await.unwrap_err());
+    assert_eq!(refused.code, "SERVER-LINEAGE-RECOVERY");
+    assert!(refused.to_string().contains("new-log"), "{refused}");
+    scene.fixture.stop().await;
     let begun = scene.new_log(true).unwrap();
     assert_eq!(
         (begun.was.origin().as_str(), begun.key.origin().as_str()),

@@ -87,11 +87,15 @@ impl Site {
     }
 
     fn held(&self, verify: bool) -> Result<ExitCode, crate::Failure> {
+        self.held_from(0, verify)
+    }
+
+    fn held_from(&self, from: u64, verify: bool) -> Result<ExitCode, crate::Failure> {
         let arguments = HeldArguments {
             invariant: INVARIANT.to_owned(),
             data: self.dir.path().join("data"),
             trust: self.dir.path().join("trust.json"),
-            from: 0,
+            from,
             to: None,
             verify,
             timeout: 60,
@@ -184,4 +188,56 @@ async fn an_invariant_held_until_two_authors_removed_it_and_anyone_can_prove_it_
     std::fs::remove_dir_all(site.dir.path().join("data/blobs")).unwrap();
     assert_eq!(site.held(true).unwrap_err().findings()[0].code, "HELD-BLOB");
     site.held(false).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_version_is_named_and_later_ones_are_proved_again() {
+    if testkit::tool("cvc5").is_none() {
+        testkit::skip("cli.held", "cvc5 is not installed");
+        return;
+    }
+    let site = Site {
+        dir: tempfile::tempdir().unwrap(),
+        authors: String::new(),
+    };
+    let server = server::start(config(site.dir.path())).await.unwrap();
+    let first = site.folder("first", true);
+    let policies = first.join("policies/all.cedar");
+    let text = std::fs::read_to_string(&policies).unwrap();
+    std::fs::write(&policies, format!("// A first try.\n{text}")).unwrap();
+    let erased = site.apply(&first, None, &[]).await["index"].as_u64();
+    let later = site.folder("later", true);
+    let later = site.apply(&later, None, &[]).await["index"].as_u64();
+    let (erased, later) = (erased.unwrap(), later.unwrap());
+    let mut admin = crate::admin::connect(&site.socket()).await.unwrap();
+    let request = proto::v1::EraseRequest {
+        records: vec![erased],
+        reason: "case 7".to_owned(),
+        act: true,
+        ..proto::v1::EraseRequest::default()
+    };
+    admin.erase(request).await.unwrap();
+    let status = admin.status(proto::v1::StatusRequest::default()).await;
+    let status = crate::admin::document(status.unwrap()).unwrap();
+    let trust = serde_json::json!({
+        "trust_domain": DOMAIN,
+        "ledger_key": status["ledger"]["key"],
+        "x509_authorities": status["x509_authorities"],
+    });
+    std::fs::write(site.dir.path().join("trust.json"), trust.to_string()).unwrap();
+    drop(admin);
+    server.stop().await.unwrap();
+
+    let code = |code: ExitCode| format!("{code:?}");
+    let incomplete = ExitCode::from(crate::EXIT_VERIFICATION);
+    assert_eq!(code(site.held(false).unwrap()), code(ExitCode::SUCCESS));
+    assert_eq!(code(site.held(true).unwrap()), code(incomplete));
+    // What was in force before is nothing that was asked for.
+    for from in [later, later + 1] {
+        let held = site.held_from(from, true).unwrap();
+        assert_eq!(code(held), code(ExitCode::SUCCESS), "{from}");
+    }
+    // Still, up to the record before.
+    let held = site.held_from(later - 1, true).unwrap();
+    assert_eq!(code(held), code(incomplete));
 }

@@ -1,0 +1,164 @@
+//! An erasure that nobody signed, where two have to.
+
+use crate::world::{LATER, World, estate};
+use estate::{Approval, ApprovalSubject, GovernedChange, GovernedKind};
+use ledger::body::{AuthorSignature, BlobRef, Body as _, ErasedItem, Erasure};
+use ledger::{Base64, Decimal, HexDigest, RecordBuilder};
+use recheck::{Outcome, What};
+use std::cell::RefCell;
+
+const REASON: &str = "case 7";
+const HOUR_MS: u64 = 3_600_000;
+const GONE: &[u8] = b"gone";
+
+thread_local! {
+    /// What the server records; whoever makes a world hands in functions.
+    static RECORDED: RefCell<Option<Erasure>> = const { RefCell::new(None) };
+}
+
+fn record(_: &World) -> RecordBuilder {
+    RECORDED.with_borrow(|erasure| erasure.clone().unwrap().record())
+}
+
+struct Signed {
+    world: World,
+    keys: [crypto::KeyPair; 2],
+}
+
+impl Signed {
+    /// A world whose estate has two authors.
+    fn new() -> Self {
+        let keys = [0, 1].map(|_| crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap());
+        let mut files = estate();
+        let mut text = files.0["estate.toml"].clone();
+        for (name, key) in ["ada", "bob"].iter().zip(&keys) {
+            let spki = crypto::Signer::public_key(key).spki_der().to_vec();
+            let spki = crypto::base64::encode(&spki);
+            text += &format!(
+                "[[author]]\nname = \"{name}\"\nkey = \"\"\"\n-----BEGIN PUBLIC KEY-----\n{spki}\n-----END PUBLIC KEY-----\n\"\"\"\n"
+            );
+        }
+        files.insert("estate.toml", text);
+        let world = World {
+            estate: files,
+            later: vec![record],
+            ..World::new()
+        };
+        Self { world, keys }
+    }
+
+    fn subject(&self) -> ApprovalSubject {
+        let change = |of: String, before| GovernedChange {
+            kind: GovernedKind::Erased,
+            of,
+            before,
+            after: None,
+        };
+        let reference = self.world.reference();
+        ApprovalSubject {
+            trust_domain: "example.org".to_owned(),
+            version: reference.version.to_string(),
+            base: reference.version.to_string(),
+            base_index: reference.index,
+            changes: vec![
+                change(
+                    "opening of record 2".to_owned(),
+                    Some(HexDigest::of(GONE).to_string()),
+                ),
+                change(format!("reason: {REASON}"), None),
+            ],
+        }
+    }
+
+    /// The record of an erasure for which these have signed `subject`.
+    fn by(&mut self, who: &[usize], subject: &ApprovalSubject) -> Erasure {
+        let bytes = subject.to_bytes().unwrap();
+        let expires = crate::world::AT + HOUR_MS;
+        let signatures = who.iter().map(|who| {
+            let (name, key) = (["ada", "bob"][*who], &self.keys[*who]);
+            let approval = Approval::sign(subject.clone(), name, expires, key).unwrap();
+            AuthorSignature {
+                author: name.to_owned(),
+                key: Base64(crypto::Signer::public_key(key).spki_der().to_vec()),
+                expires,
+                signature: approval.signature.parse().unwrap(),
+            }
+        });
+        let erasure = Erasure {
+            subject: Some(BlobRef::of(&bytes)),
+            signatures: signatures.collect(),
+            ..unsigned()
+        };
+        self.world.blobs.push(bytes);
+        erasure
+    }
+}
+
+fn unsigned() -> Erasure {
+    Erasure {
+        reason: REASON.to_owned(),
+        by: "uid:0".to_owned(),
+        erased: vec![ErasedItem {
+            kind: "opening".to_owned(),
+            sha256: HexDigest::of(GONE),
+            record: Decimal(2),
+        }],
+        subject: None,
+        signatures: Vec::new(),
+    }
+}
+
+fn told(world: &World, erasure: Erasure) -> Outcome {
+    RECORDED.set(Some(erasure));
+    let item = world.item(What::Erasure);
+    assert_eq!(item.index, LATER);
+    item.outcome
+}
+
+#[test]
+fn an_erasure_is_let_by_two_authors_who_signed_its_reason_and_its_contents() {
+    let mut signed = Signed::new();
+    let subject = signed.subject();
+    let by_both = signed.by(&[0, 1], &subject);
+    assert_eq!(told(&signed.world, by_both.clone()), Outcome::Recomputed);
+
+    let mut other_reason = by_both.clone();
+    other_reason.reason = "case 8".to_owned();
+    let mut more = by_both.clone();
+    more.erased[0].sha256 = HexDigest::of(b"another");
+    let mut once = by_both.clone();
+    once.signatures.pop();
+    let mut twice = by_both.clone();
+    twice.signatures[1] = twice.signatures[0].clone();
+    let mut elsewhere = subject.clone();
+    elsewhere.base_index += 1;
+    let elsewhere = signed.by(&[0, 1], &elsewhere);
+    let mut late = by_both;
+    late.signatures[0].expires = 1;
+    for (what, erasure) in [
+        ("unsigned", unsigned()),
+        ("another reason", other_reason),
+        ("other contents", more),
+        ("one", once),
+        ("one twice", twice),
+        ("another place", elsewhere),
+        ("expired", late),
+    ] {
+        let told = told(&signed.world, erasure);
+        assert!(matches!(told, Outcome::Differs(_)), "{what}: {told:?}");
+    }
+}
+
+/// Nobody has to sign, and so nobody but the server says that it was let.
+#[test]
+fn where_no_two_authors_are_it_is_the_servers_word() {
+    let world = World {
+        later: vec![record],
+        ..World::new()
+    };
+    let told = told(&world, unsigned());
+    let Outcome::NotRecomputable(why) = told else {
+        panic!("{told:?}");
+    };
+    assert!(why.contains("the server's word"), "{why}");
+}
