@@ -130,7 +130,7 @@ impl LabelTile {
                 return Self::split(bytes, path.width()).ok_or(LabelError::Rows);
             }
             let former = key.former();
-            end = former.map_or(end, |former| end.min(former.size));
+            end = former.map_or(end, |former| end.min(former.end.size));
             signer = former.map(|former| &former.key);
         }
         Err(LabelError::Signature)
