@@ -247,7 +247,7 @@ pub enum Command {
     Witness(ConfigArgument),
     /// Watch a ledger from outside: that it stays one history, and that nothing unexpected of yours stands in it
     #[command(
-        after_long_help = "Exit codes: 0 nothing to tell, 1 not reached, 3 not what was signed, 4 something that nobody expected,\n5 the log has signed two histories.\n\nExamples:\n  trilith monitor --config /etc/trilith/monitor.toml\n  trilith monitor --config /etc/trilith/monitor.toml --once --json\n  trilith monitor --misbehaviour misbehaviour-0123456789abcdef.json"
+        after_long_help = "Exit codes: 0 nothing to tell, 1 not reached, 3 not what was signed, 4 something that nobody expected,\n5 the log has signed two histories.\n\nExamples:\n  trilith monitor --config /etc/trilith/monitor.toml\n  trilith monitor --config /etc/trilith/monitor.toml --once --json\n  trilith monitor --misbehaviour misbehaviour-0123456789abcdef.json\n  trilith monitor --label-key label.key"
     )]
     Monitor(MonitorArguments),
 }

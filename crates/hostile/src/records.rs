@@ -4,6 +4,7 @@
 use crate::seeds;
 use ledger::mirror::{Answer as MirrorAnswer, INFO_TYPE, Incoming};
 use ledger::pack::{Trust, verify};
+use ledger::label::LabelPath;
 use ledger::tile::TilePath;
 use ledger::witness::{AddCheckpoint, Answer, SIZE_TYPE};
 use ledger::{
@@ -261,6 +262,11 @@ pub(crate) fn tile_path(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
     };
+    if let Ok(path) = text.parse::<LabelPath>() {
+        assert_eq!(path.to_string(), text);
+        let records = path.records();
+        assert!(records.end - records.start <= u64::from(path.width()));
+    }
     let Ok(path) = text.parse::<TilePath>() else {
         return;
     };
@@ -270,7 +276,9 @@ pub(crate) fn tile_path(bytes: &[u8]) {
 }
 
 pub(crate) fn tile_path_seeds() -> Vec<Vec<u8>> {
-    bytes(seeds::vectors("ledger/tiles.json", &["path"]))
+    let tiles = seeds::vectors("ledger/tiles.json", &["path"]);
+    let labels = tiles.iter().map(|path| path.replace("tile/entries/", "labels/"));
+    bytes(tiles.iter().cloned().chain(labels).collect())
 }
 
 /// An entry bundle has one spelling, and no more entries than its tile.

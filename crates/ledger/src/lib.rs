@@ -28,6 +28,7 @@ mod draft;
 mod error;
 mod json;
 mod key;
+pub mod label;
 pub mod lineage;
 pub mod merkle;
 pub mod mirror;

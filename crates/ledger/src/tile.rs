@@ -56,6 +56,11 @@ impl TilePath {
         (0..tiles).filter_map(move |index| Self::at(kind, index, size))
     }
 
+    /// The same place and width of another kind.
+    pub(crate) const fn with_kind(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+
     #[must_use]
     pub const fn width(&self) -> u16 {
         self.width

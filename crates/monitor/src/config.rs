@@ -30,6 +30,9 @@ pub struct Config {
     /// What is watched. Without one, the history alone.
     #[serde(default, rename = "watch")]
     pub watches: Vec<WatchConfig>,
+    /// Which records are yours, of a log that does not serve them to you. Absent: labels are not asked for.
+    #[serde(default)]
+    pub labels: Option<LabelsConfig>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -127,6 +130,24 @@ pub struct WebhookConfig {
     /// Alerts that wait, at most; with so many the records wait as well, and nothing is left out. 1,000.
     #[serde(default = "a_thousand")]
     pub queue: u32,
+}
+
+/// Blinded labels: the log's server has a `[[label]]` with the same key.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LabelsConfig {
+    /// As alerts call what is yours.
+    pub name: String,
+    /// A file, absolute, that only this user reads: 64 hex digits, as `trilith monitor --label-key` makes it.
+    pub key_file: PathBuf,
+    /// A file, absolute, of the records of yours that you know: their leaf hashes in base64, one a line, as receipts and
+    /// alerts have them. They are not told again; that one of them is not yours is `MONITOR-LABEL-DENIED`. Read at
+    /// each look. Absent: every record of yours is told.
+    #[serde(default)]
+    pub known: Option<PathBuf>,
+    /// The address that `/labels/…` is below. The first of `log.urls` by default; a mirror has none.
+    #[serde(default)]
+    pub url: Option<String>,
 }
 
 /// Something that is owned, and what is expected of it. Names are exact, or end in `*`.
@@ -312,13 +333,15 @@ impl Config {
 
     fn check(&self) -> Result<(), Finding> {
         let (monitor, log) = (&self.monitor, &self.log);
-        let webhook = self.webhook.as_ref();
+        let (webhook, labels) = (self.webhook.as_ref(), self.labels.as_ref());
         let paths = [
             Some(&monitor.state_dir),
             monitor.ca_file.as_ref(),
             log.lineage.as_ref(),
             log.folder.as_ref(),
             log.policy.as_ref(),
+            labels.map(|labels| &labels.key_file),
+            labels.and_then(|labels| labels.known.as_ref()),
             webhook.map(|webhook| &webhook.secret_file),
             webhook.and_then(|webhook| webhook.ca_file.as_ref()),
         ];
@@ -348,6 +371,14 @@ impl Config {
             return Err(wrong(
                 "what entries say is looked at where `entries` is `records` alone, so a [[watch]] sees nothing",
             ));
+        }
+        if labels.is_some() && log.entries != Entries::Closed {
+            return Err(wrong(
+                "[labels] stand for records that are not served, where `entries` is `closed`; else a [[watch]] reads them",
+            ));
+        }
+        if labels.is_some_and(|labels| labels.name.is_empty()) {
+            return Err(wrong("[labels] has a `name`"));
         }
         self.key()?;
         self.watched()?;

@@ -177,6 +177,11 @@ impl Watch {
         found
     }
 
+    /// The record is about something of this owner's, or it may be.
+    pub(crate) fn concerns(&self, read: Option<&(Record, About)>) -> bool {
+        read.is_none_or(|(_, about)| !self.theirs(about).is_empty())
+    }
+
     /// The record, if it is this owner's and not expected.
     fn judge(&self, index: u64, bytes: &[u8], read: Option<&(Record, About)>) -> Option<Told> {
         let (about, expected) = match read {
@@ -235,15 +240,7 @@ pub(crate) fn judge(
     bytes: &[u8],
     erased: &Erased,
 ) -> Vec<Told> {
-    // A record of another ledger, or not in the form of its type, is none that can be read here.
-    let read = Record::parse(bytes)
-        .ok()
-        .filter(|record| Origin::new(origin).is_ok_and(|log| log.holds(record.origin())))
-        .and_then(|record| About::of(&record).map(|about| (record, about)))
-        .map(|(record, mut about)| {
-            about.erases(&erased.records, erased.unseen);
-            (record, about)
-        });
+    let read = read(origin, bytes, erased);
     let judged = watches
         .iter()
         .filter_map(|watch| watch.judge(index, bytes, read.as_ref()));
@@ -252,6 +249,18 @@ pub(crate) fn judge(
         // It is told once.
         None => judged.take(1).collect(),
     }
+}
+
+/// A record, and what it is about. One of another ledger, or not in the form of its type, is none that can be read here.
+pub(crate) fn read(origin: &str, bytes: &[u8], erased: &Erased) -> Option<(Record, About)> {
+    Record::parse(bytes)
+        .ok()
+        .filter(|record| Origin::new(origin).is_ok_and(|log| log.holds(record.origin())))
+        .and_then(|record| About::of(&record).map(|about| (record, about)))
+        .map(|(record, mut about)| {
+            about.erases(&erased.records, erased.unseen);
+            (record, about)
+        })
 }
 
 impl Allow {

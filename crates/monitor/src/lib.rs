@@ -9,7 +9,8 @@
 //! is told by [`Misbehaviour`], a file that proves it to anybody; what else is wrong has a code. The state goes forward only.
 //!
 //! The ledger is only read, and no account at its server is needed. What its server does not serve (records, unless it
-//! has `http_entries`) is not seen: then the history is watched and not what it says.
+//! has `http_entries`) is not seen: then the history is watched and, by an owner's key, which records are his.
+//! [`Owners`] is what a server makes those labels by: what a record is about is told in one place.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -30,6 +31,7 @@ mod config;
 mod expect;
 mod failure;
 mod http;
+mod labels;
 mod look;
 mod misbehaviour;
 mod monitor;
@@ -42,8 +44,9 @@ mod webhook;
 
 pub use alert::{Alert, Kind};
 pub use bundles::Bundles;
-pub use config::{Config, Entries, json_schema};
+pub use config::{Config, Entries, WatchConfig, json_schema};
 pub use failure::Failure;
+pub use labels::{Owners, label_key};
 pub use misbehaviour::{Misbehaviour, MisbehaviourError};
 pub use monitor::{Monitor, Seen};
 pub use push::{Push, Pushed};

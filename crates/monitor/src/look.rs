@@ -5,6 +5,7 @@ use crate::Failure;
 use crate::alert::{Alert, Kind as AlertKind, Told};
 use crate::config::Entries;
 use crate::expect::{self, Erased, Watch};
+use crate::labels::{Denial, Judged, Labels};
 use crate::source::{self, Source};
 use crate::tiles::View;
 use facts::{Finding, Timestamp};
@@ -23,6 +24,8 @@ const MOST_BACKWARD: usize = 64;
 pub(crate) struct Batch {
     pub(crate) looked: Frontier,
     pub(crate) alerts: Vec<Alert>,
+    /// A label denies its owner what is his: nothing of the batch counts.
+    pub(crate) denied: Option<(Box<Denial>, Finding)>,
 }
 
 /// The next records after `looked`.
@@ -32,11 +35,13 @@ pub(crate) async fn batch(
     looked: &Frontier,
     entries: Entries,
     watches: &[Watch],
+    labels: Option<&Labels>,
     now: Timestamp,
 ) -> Result<Batch, Failure> {
     let mut view = View::new(source, head);
     let mut edge = looked.clone();
     let mut told: Vec<Told> = Vec::new();
+    let mut labelled = Vec::new();
     let mut backward = MOST_BACKWARD;
     let first = looked.size() / WIDTH;
     for index in first..first.saturating_add(TILES) {
@@ -45,10 +50,16 @@ pub(crate) async fn batch(
         }
         let start = index.saturating_mul(WIDTH);
         if entries == Entries::Closed {
-            let (_, bytes) = view.tile(Kind::Hashes(0), index).await?;
+            let (path, bytes) = view.tile(Kind::Hashes(0), index).await?;
+            let rows = match labels {
+                Some(labels) => Some((labels, labels.beside(source, &path).await?)),
+                None => None,
+            };
             for (at, hash) in (start..).zip(tile::hashes(&bytes).unwrap_or_default()) {
                 if at >= looked.size() {
                     edge.push(hash);
+                    let rows = rows.as_ref();
+                    labelled.extend(rows.map(|(labels, rows)| labels.said(rows, at, hash)));
                 }
             }
             continue;
@@ -73,13 +84,19 @@ pub(crate) async fn batch(
     if edge.root() != root {
         return Err(not_hashed(source, looked.size(), edge.size()));
     }
-    let alerts = told
-        .into_iter()
-        .map(|told| alert(&head.origin, told, now))
-        .collect();
+    let told = told.into_iter();
+    let mut alerts: Vec<_> = told.map(|told| alert(&head.origin, told, now)).collect();
+    let mut denied = None;
+    if let Some(labels) = labels {
+        match labels.judge(head, &labelled, now)? {
+            Judged::Alerts(more) => alerts.extend(more),
+            Judged::Denied(denial, finding) => denied = Some((denial, finding)),
+        }
+    }
     Ok(Batch {
         looked: edge,
         alerts,
+        denied,
     })
 }
 

@@ -6,6 +6,7 @@ use crate::compare::{Head, one_history};
 use crate::config::{Begin, Config, given_up, signed_by};
 use crate::expect::Watch;
 use crate::http::Address;
+use crate::labels::Labels;
 use crate::source::{self, Source};
 use crate::state::{Ahead, Store, Trouble};
 use crate::tiles::View;
@@ -43,6 +44,7 @@ pub struct Monitor {
     origin: String,
     policy: Option<Policy>,
     watches: Vec<Watch>,
+    labels: Option<Labels>,
     source: Source,
     others: Vec<Source>,
     witnesses: Vec<Address>,
@@ -80,6 +82,7 @@ impl Monitor {
         Ok(Self {
             policy: config.policy().map_err(local)?,
             watches: config.watched().map_err(local)?,
+            labels: Labels::open(&config).map_err(local)?,
             witnesses: Source::addresses(&config, &config.log.witnesses).map_err(local)?,
             store: Store::open(disk, &config.monitor.state_dir, lineage, &origin, &key)?,
             vkey: config.vkey().map_err(local)?,
@@ -399,9 +402,14 @@ impl Monitor {
                 looked,
                 self.config.log.entries,
                 &self.watches,
+                self.labels.as_ref(),
                 now,
             )
             .await?;
+            if let Some((denial, finding)) = batch.denied {
+                self.store.keep_denial(&denial)?;
+                return Err(Failure::Broken(finding));
+            }
             self.store.look(batch.looked, batch.alerts)?;
         }
         // What is ahead was changed, also where nothing is new.

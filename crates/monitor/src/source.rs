@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::http::{Address, Trouble};
 use facts::Finding;
 use hyper::StatusCode;
+use ledger::label::{LabelPath, LabelTile};
 use ledger::tile::{Kind, TilePath};
 use ledger_store::Folder;
 use std::io::Read as _;
@@ -88,6 +89,42 @@ impl Source {
         }
         let full = self.bytes(&TilePath::full(path.kind, path.index)).await?;
         Ok(full.and_then(|bytes| cut(path, bytes)))
+    }
+
+    /// Labels at that width or, once they are gone, the full tile's; `None` if there are none.
+    pub(crate) async fn labels(
+        &self,
+        path: LabelPath,
+    ) -> Result<Option<(LabelPath, Vec<u8>)>, Failure> {
+        if let Some(bytes) = self.labels_at(&path).await? {
+            return Ok(Some((path, bytes)));
+        }
+        if path.is_full() {
+            return Ok(None);
+        }
+        let full = path.full();
+        Ok(self.labels_at(&full).await?.map(|bytes| (full, bytes)))
+    }
+
+    async fn labels_at(&self, path: &LabelPath) -> Result<Option<Vec<u8>>, Failure> {
+        let most = LabelTile::longest(path.width());
+        match self {
+            // It has none: they are made where it is served.
+            Self::Ledger(..) => Ok(None),
+            Self::Files(folder) => file(&folder.join(path.to_string()), most),
+            Self::Http(address) => {
+                let path = path.to_string();
+                let got = address.get(&path, most).await;
+                match got.map_err(|trouble| failed(address, &path, trouble))? {
+                    (StatusCode::OK, body) => Ok(Some(body)),
+                    (StatusCode::NOT_FOUND | StatusCode::GONE, _) => Ok(None),
+                    (other, _) => Err(unreachable(
+                        &address.url,
+                        format!("/{path} is answered with {other}"),
+                    )),
+                }
+            }
+        }
     }
 
     async fn bytes(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Failure> {

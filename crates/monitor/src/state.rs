@@ -7,6 +7,7 @@
 use crate::alert::Alert;
 use crate::compare::Head;
 use crate::config::{GivenUp, given_up, kept_by};
+use crate::labels::Denial;
 use crate::{Failure, Misbehaviour};
 use facts::Finding;
 use ledger::witness::origin_hash;
@@ -271,6 +272,13 @@ impl Store {
         let (name, bytes) = misbehaviour.file();
         self.put(&name, &bytes)?;
         Ok(self.folder.join(name))
+    }
+
+    /// Keeps labels that deny their owner what is his.
+    pub(crate) fn keep_denial(&self, denial: &Denial) -> Result<(), Failure> {
+        let bytes = serde_json::to_vec_pretty(denial);
+        let bytes = bytes.map_err(|error| failed("MONITOR-STATE", error.to_string()))?;
+        self.put(&denial.name, &bytes)
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {

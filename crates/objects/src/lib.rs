@@ -8,7 +8,8 @@
 //! which check.
 //!
 //! INVARIANT: nothing in the store is ever replaced but `checkpoint`, and that only in the place of the one that was
-//! read last. Nothing is removed but partial tiles whose full tile a published checkpoint covers.
+//! read last, and labels that no published checkpoint covers. Nothing is removed but partial tiles, and the labels beside
+//! them, whose full tile a published checkpoint covers.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

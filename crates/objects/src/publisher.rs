@@ -1,6 +1,7 @@
 //! Rounds of publishing: what the store lacks of a signed head, and then the head. A round may end anywhere and be
 //! begun again; what is in the store already is found there and left alone.
 
+mod labels;
 mod tiles;
 
 use crate::bucket::{Bucket, Condition, Put};
@@ -9,10 +10,11 @@ use crate::kept::Kept;
 use crate::place::Settings;
 use facts::Finding;
 use hyper::body::Bytes;
+use ledger::label::LabelPath;
 use ledger::lineage::{self, Link};
 use ledger::tile::WIDTH;
 use ledger::{Checkpoint, CheckpointError, LedgerKey, Note};
-use ledger_store::Reader;
+use ledger_store::{Reader, StoreError};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -79,7 +81,11 @@ pub struct Publisher {
     /// When it began to do so again.
     again: Vec<Instant>,
     tell: Box<dyn Fn(Event) + Send + Sync>,
+    /// Labels beside the tiles of hashes, where there are owners. Blocks on the disk.
+    labels: Option<Arc<Labels>>,
 }
+
+type Labels = dyn Fn(&LabelPath) -> Result<Option<Vec<u8>>, StoreError> + Send + Sync;
 
 impl Publisher {
     /// Checks the settings and reads the credentials; `kept` is a file in the data directory. Asks nobody. Blocks on
@@ -106,7 +112,18 @@ impl Publisher {
             there: 0,
             again: Vec::new(),
             tell: Box::new(tell),
+            labels: None,
         })
+    }
+
+    /// With labels, which are made anew each time.
+    #[must_use]
+    pub fn with_labels(
+        mut self,
+        make: impl Fn(&LabelPath) -> Result<Option<Vec<u8>>, StoreError> + Send + Sync + 'static,
+    ) -> Self {
+        self.labels = Some(Arc::new(make));
+        self
     }
 
     /// Where it is published, for people.

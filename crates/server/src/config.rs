@@ -1,11 +1,13 @@
 //! `server.toml`: strict, every key documented, every default with its reason.
 
+mod labels;
 mod oidc;
 mod publish;
 mod tee_fetch;
 mod witnesses;
 
 pub use self::oidc::Oidc;
+pub use labels::Label;
 pub use publish::{BucketStyle, Publish};
 pub use tee_fetch::{TeeFetch, TeeSource, TeeVendor};
 pub use witnesses::Witnesses;
@@ -60,6 +62,9 @@ pub struct Config {
     /// Where the ledger is published. Absent: nowhere but over `http_listen`.
     #[serde(default)]
     pub publish: Option<Publish>,
+    /// Who is told by blinded labels which records are about what is his. Absent: nobody.
+    #[serde(default)]
+    pub label: Vec<Label>,
     pub custody: Custodies,
     #[serde(default)]
     pub lifetimes: Lifetimes,
@@ -267,6 +272,8 @@ pub enum ConfigError {
     Oidc(String),
     #[error("[witnesses]: {0}")]
     Witnesses(String),
+    #[error("[[label]]: {0}")]
+    Label(String),
 }
 
 impl ConfigError {
@@ -320,6 +327,7 @@ impl Config {
             fetch.check()?;
         }
         Oidc::check(&self.oidc)?;
+        Label::check(&self.label)?;
         if let Some(witnesses) = &self.witnesses {
             witnesses.check()?;
         }
@@ -413,6 +421,9 @@ impl Config {
         }
         if let Some(publish) = &mut self.publish {
             publish.rebase(base);
+        }
+        for label in &mut self.label {
+            label.rebase(base);
         }
         for custody in [&mut self.custody.ca, &mut self.custody.ledger] {
             let Custody::File { dir } = custody;

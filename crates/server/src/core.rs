@@ -12,6 +12,7 @@ use crate::enforcing::Enforcing;
 use crate::hub::Hub;
 use crate::join::{Joins, Refusals};
 use crate::journal::{Entry, Failure, Journal};
+use crate::labels::Labels;
 use crate::listener::Peer;
 use crate::metrics::Metrics;
 use crate::mirrors::Mirrors;
@@ -92,6 +93,8 @@ pub(crate) struct Core {
     pub(crate) witnesses: Option<Witnesses>,
     /// Where the ledger is published; `None` if nowhere.
     pub(crate) publishing: Option<Publishing>,
+    /// What owners are told of its records; `None` if there is none.
+    pub(crate) labels: Option<Arc<Labels>>,
     pub(crate) metrics: Metrics,
     /// Nodes and tokens that an act is under way for; a second one waits for nobody and is refused.
     pub(crate) busy: Mutex<HashSet<String>>,

@@ -8,12 +8,16 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use ledger::label::LabelPath;
 use ledger::tile::{Kind, TilePath};
+use ledger_store::StoreError;
 use serde_json::json;
 use std::sync::Arc;
 
 /// A tile's bytes, also a partial one's, are those for ever.
 const IMMUTABLE: &str = "public, max-age=604800, immutable";
+/// Labels change with who is an owner and what is his.
+const FOR_A_WHILE: &str = "public, max-age=60";
 
 pub(crate) fn router(core: Arc<Core>, entries: bool) -> Router {
     Router::new()
@@ -24,6 +28,7 @@ pub(crate) fn router(core: Arc<Core>, entries: bool) -> Router {
         .route("/bundle.json", get(bundle))
         .route("/crl.pem", get(revocation_lists))
         .route("/tile/{*path}", get(tile))
+        .route("/labels/{*path}", get(labels))
         .with_state(Shared { core, entries })
 }
 
@@ -100,11 +105,37 @@ async fn tile(State(shared): State<Shared>, Path(path): Path<String>) -> Respons
     }
     let reader = shared.core.journal.reader().clone();
     let read = tokio::task::spawn_blocking(move || reader.tile(&path)).await;
+    served(read, IMMUTABLE)
+}
+
+/// Decision 0027. They mean nothing to whoever has no owner's key, so that they are served wherever hashes are.
+async fn labels(State(shared): State<Shared>, Path(path): Path<String>) -> Response {
+    let (Some(labels), Ok(path)) = (
+        shared.core.labels.clone(),
+        format!("labels/{path}").parse::<LabelPath>(),
+    ) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    // What cannot be told from a rolled-back ledger signs nothing.
+    if shared.core.signing.check().is_err() {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let Ok(_turn) = labels.turn.acquire().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let made = Arc::clone(&labels);
+    let made = tokio::task::spawn_blocking(move || made.tile(&path)).await;
+    served(made, FOR_A_WHILE)
+}
+
+type Read = Result<Result<Option<Vec<u8>>, StoreError>, tokio::task::JoinError>;
+
+fn served(read: Read, kept: &'static str) -> Response {
     match read {
         Ok(Ok(Some(bytes))) => {
             let headers = [
                 (header::CONTENT_TYPE, "application/octet-stream"),
-                (header::CACHE_CONTROL, IMMUTABLE),
+                (header::CACHE_CONTROL, kept),
             ];
             (headers, bytes).into_response()
         }

@@ -44,6 +44,7 @@ mod issue;
 mod join;
 mod journal;
 mod lineage;
+mod labels;
 mod listener;
 mod lock;
 mod metrics;
@@ -67,8 +68,8 @@ mod warranted;
 mod workloads;
 
 pub use config::{
-    Attestation, BucketStyle, Config, ConfigError, Custodies, Custody, Lifetimes, Limits, Oidc,
-    Publish, TeeFetch, TeeSource, TeeVendor, Witnesses,
+    Attestation, BucketStyle, Config, ConfigError, Custodies, Custody, Label, Lifetimes, Limits,
+    Oidc, Publish, TeeFetch, TeeSource, TeeVendor, Witnesses,
 };
 pub use past::Past;
 pub use start::{

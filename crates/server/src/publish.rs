@@ -6,6 +6,7 @@
 use crate::config;
 use crate::core::Core;
 use crate::cosign::Witnesses;
+use crate::labels::Labels;
 use crate::metrics::{Metrics, PublishOutcome};
 use facts::{Finding, Timestamp};
 use ledger::LedgerKey;
@@ -51,15 +52,19 @@ impl Publishing {
         data_dir: &Path,
         reader: &Reader,
         key: &LedgerKey,
+        labels: Option<Arc<Labels>>,
         metrics: &Metrics,
     ) -> Result<Self, Finding> {
-        let publisher = Publisher::open(
+        let mut publisher = Publisher::open(
             &settings.settings(),
             &data_dir.join(FILE),
             reader.clone(),
             key.clone(),
             counted(metrics),
         )?;
+        if let Some(labels) = labels {
+            publisher = publisher.with_labels(move |path| labels.tile(path));
+        }
         Ok(Self {
             place: publisher.place(),
             interval: settings.interval(),

@@ -139,6 +139,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ledger",
             "ledger-store",
             "listen",
+            "monitor",
             "objects",
             "oidc",
             "proto",

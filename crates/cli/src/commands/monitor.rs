@@ -8,6 +8,9 @@ use ::monitor::{Alert, Config, Ended, Kind, Misbehaviour, Seen, Told};
 use facts::{Finding, Timestamp};
 use ledger::Code as _;
 use serde_json::json;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -15,10 +18,15 @@ use std::process::ExitCode;
 const MAX_FILE: u64 = 2 << 20;
 
 pub(crate) async fn run(arguments: MonitorArguments, global: &Global) -> Result<ExitCode, Failure> {
+    if let Some(file) = arguments.label_key {
+        return label_key(&file, global);
+    }
     match (arguments.misbehaviour, arguments.config) {
         (Some(file), _) => misbehaviour(&file, global),
         (None, Some(config)) => watch(&config, arguments.once, global).await,
-        (None, None) => Err(Failure::usage("name a --config or --misbehaviour")),
+        (None, None) => Err(Failure::usage(
+            "name a --config, a --misbehaviour or a --label-key",
+        )),
     }
 }
 
@@ -93,6 +101,42 @@ fn shown(log: &str, seen: &Seen, global: &Global) {
         said.push_str(&format!(", {} others show the same", seen.agree));
     }
     output::line(said);
+}
+
+/// Makes a key in a file that is not there yet, which only this user reads.
+fn label_key(file: &Path, global: &Global) -> Result<ExitCode, Failure> {
+    let key = crypto::SecretBytes::new(crypto::random::<32>().to_vec());
+    let text = crypto::SecretBytes::new(crypto::hex::encode(key.expose()).into_bytes());
+    let made = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file);
+    let written = made.and_then(|mut made| {
+        made.write_all(text.expose())?;
+        made.write_all(b"\n")?;
+        made.sync_all()
+    });
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(Finding::new(
+                "LABEL-KEY-EXISTS",
+                format!("{} is there already, and was left alone", file.display()),
+            )
+            .next("name a file that is not there yet; who loses a key gives the log's operator a new one")
+            .into());
+        }
+        written => written.map_err(|error| files::unwritable(file, &error))?,
+    }
+    if global.json {
+        output::json(&json!({ "label_key": file.display().to_string() }));
+    } else {
+        output::line(format_args!("a key for labels is in {}", file.display()));
+        output::note(
+            "note: give the log's operator a copy on a way that nobody else reads, and name it as `key_file` of [labels] in monitor.toml",
+        );
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What the file proves, to whoever knows whose key that is.

@@ -12,6 +12,7 @@ mod alerts;
 mod following;
 mod forks;
 mod hostile;
+mod labels;
 mod state;
 mod succeeding;
 mod support;

@@ -9,13 +9,14 @@ use axum::routing::get;
 use crypto::{KeyPair, Signer};
 use facts::Timestamp;
 use ledger::body::{Body as _, ErasedItem, Erasure, Issuance, Stop, SvidKind};
+use ledger::label::{self, LabelPath};
 use ledger::merkle::{self, Frontier, Hash, Node, NodeReader};
 use ledger::tile::{Kind, TilePath};
 use ledger::{
     Checkpoint, Commitment, Decimal, Digest, HexDigest, LedgerKey, LedgerSigner, Origin, Salt,
     Stamp,
 };
-use monitor::{Config, Failure, Monitor, Seen};
+use monitor::{Config, Failure, Monitor, Owners, Seen};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -185,6 +186,25 @@ impl Log {
     }
 }
 
+/// Signed as the log's.
+pub(crate) fn seal(path: &LabelPath, rows: Vec<u8>) -> Vec<u8> {
+    let signer = LedgerSigner::new(ORIGIN, fixed_key(1)).unwrap();
+    label::seal(&signer, path, rows).unwrap()
+}
+
+impl Log {
+    /// As a server makes them.
+    pub(crate) fn labels(&self, owners: &Owners, path: &LabelPath) -> Option<Vec<u8>> {
+        let records = path.records();
+        let place = |index: u64| usize::try_from(index).unwrap();
+        let range = place(records.start)..place(records.end);
+        let earlier = |index| self.entries.get(place(index)).cloned();
+        let entries = self.entries.get(range)?;
+        let rows = owners.rows(ORIGIN, records.start, entries, earlier);
+        Some(seal(path, rows))
+    }
+}
+
 /// What is answered to a path, in the place of the truth.
 pub(crate) type Lie = Box<dyn Fn(&str, Option<Vec<u8>>) -> Answer + Send + Sync>;
 
@@ -209,6 +229,7 @@ struct Shared {
     note: Mutex<Option<String>>,
     lie: Mutex<Option<Lie>>,
     asked: Mutex<Vec<String>>,
+    owners: Mutex<Option<Owners>>,
 }
 
 impl Site {
@@ -218,6 +239,7 @@ impl Site {
             note: Mutex::new(None),
             lie: Mutex::new(None),
             asked: Mutex::new(Vec::new()),
+            owners: Mutex::new(None),
         });
         let router = Router::new()
             .route("/{*path}", get(answer))
@@ -254,6 +276,11 @@ impl Site {
         *self.shared.lie.lock().unwrap() = lie;
     }
 
+    /// Whose labels it has.
+    pub(crate) fn label(&self, owners: Option<Owners>) {
+        *self.shared.owners.lock().unwrap() = owners;
+    }
+
     /// What was asked for since the last time.
     pub(crate) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.shared.asked.lock().unwrap())
@@ -266,6 +293,11 @@ async fn answer(State(shared): State<Arc<Shared>>, UrlPath(path): UrlPath<String
         let log = shared.log.lock().unwrap();
         match path.parse::<TilePath>() {
             Ok(tile) => log.tile(&tile),
+            Err(_) if path.starts_with("labels/") => {
+                let owners = shared.owners.lock().unwrap();
+                let owners = owners.as_ref();
+                owners.and_then(|owners| log.labels(owners, &path.parse().unwrap()))
+            }
             Err(_) if path.ends_with("checkpoint") => {
                 let shown = shared.note.lock().unwrap().clone();
                 Some(shown.unwrap_or_else(|| log.note()).into_bytes())

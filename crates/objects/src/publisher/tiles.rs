@@ -15,9 +15,9 @@ const TILE: (&str, &str) = (
     "public, max-age=604800, immutable",
 );
 /// Objects under way at once. With it and the largest bundle, 4 MiB, memory has its bound.
-const AT_ONCE: usize = 8;
+pub(super) const AT_ONCE: usize = 8;
 /// Partial tiles of one name: widths from 1 to 255.
-const WIDTHS: usize = 255;
+pub(super) const WIDTHS: usize = 255;
 
 impl Publisher {
     /// All that a head of `to` records needs and one of `from` did not.
@@ -29,7 +29,8 @@ impl Publisher {
             .map(|path| publisher.send(path))
             .buffer_unordered(AT_ONCE)
             .try_collect::<()>()
-            .await
+            .await?;
+        self.send_labels(from, to).await
     }
 
     fn kinds(&self) -> impl Iterator<Item = Kind> + use<> {
@@ -140,12 +141,12 @@ impl Publisher {
             self.bucket.delete(&path.to_string()).await?;
             (self.tell)(Event::Removed);
         }
-        Ok(())
+        self.remove_partial_labels(tile).await
     }
 }
 
 /// Tiles that a ledger of `to` records has and one of `from` had not, or narrower.
-fn new(kind: Kind, from: u64, to: u64) -> impl Iterator<Item = TilePath> {
+pub(super) fn new(kind: Kind, from: u64, to: u64) -> impl Iterator<Item = TilePath> {
     let first = hashes(kind, from) / WIDTH;
     let end = hashes(kind, to).div_ceil(WIDTH);
     let grown = move |path: &TilePath| TilePath::at(kind, path.index, from).as_ref() != Some(path);

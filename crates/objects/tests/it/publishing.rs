@@ -212,3 +212,61 @@ fn the_store_is_asked_over_tls_if_it_is_certified() {
     let mut publisher = world.publisher(&settings);
     assert_eq!(round(&mut publisher, &world.head()).unwrap(), 3);
 }
+
+/// Rows of one label, all of this byte.
+fn labelled(publisher: objects::Publisher, byte: u8) -> objects::Publisher {
+    publisher.with_labels(move |path| Ok(Some(vec![byte; usize::from(path.width()) * 16])))
+}
+
+#[test]
+fn labels_stand_beside_the_hashes_and_what_a_head_covers_stays() {
+    let Some(store) = store() else { return };
+    let world = World::new();
+    let mut settings = world.settings(&store.endpoint());
+    settings.entries = false;
+    let mut publisher = labelled(world.publisher(&settings), 1);
+    world.append(200, "first");
+    round(&mut publisher, &world.head()).unwrap();
+    assert_eq!(
+        partial(&objects(&store)),
+        ["labels/000.p/200", "tile/0/000.p/200"]
+    );
+
+    // What a round has left that did not come to its head: an owner has come since.
+    world.append(400, "second");
+    let left = root(&store).join("labels/001");
+    std::fs::write(&left, [9; 256 * 16]).unwrap();
+    let mut publisher = labelled(world.publisher(&settings), 2);
+    assert_eq!(round(&mut publisher, &world.head()).unwrap(), 600);
+    let second = objects(&store);
+    assert_eq!(second["labels/000.p/200"], vec![1; 200 * 16]);
+    for (name, width) in [
+        ("labels/000", 256),
+        ("labels/001", 256),
+        ("labels/002.p/88", 88),
+    ] {
+        assert_eq!(second[name], vec![2; width * 16], "{name}");
+    }
+
+    // One checkpoint later the partial ones whose full one stands there go, and the others stay as they are.
+    let mut publisher = labelled(world.publisher(&settings), 3);
+    world.append(1, "third");
+    assert_eq!(round(&mut publisher, &world.head()).unwrap(), 601);
+    let third = objects(&store);
+    let labels: Vec<&str> = third
+        .keys()
+        .map(String::as_str)
+        .filter(|name| name.starts_with("labels/"))
+        .collect();
+    assert_eq!(
+        labels,
+        [
+            "labels/000",
+            "labels/001",
+            "labels/002.p/88",
+            "labels/002.p/89"
+        ]
+    );
+    assert_eq!(third["labels/000"], vec![2; 256 * 16]);
+    assert_eq!(third["labels/002.p/89"], vec![3; 89 * 16]);
+}

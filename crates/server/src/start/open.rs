@@ -11,7 +11,7 @@ use crypto::{Custody, SecretBytes};
 use custody::{FileCustody, FileCustodyError};
 use facts::Finding;
 use identity::AuthorityError;
-use ledger::{Record, RecordError};
+use ledger::{LedgerSigner, Record, RecordError};
 use ledger_store::{Blobs, Ledger, Options, RealDisk, StoreError};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -173,6 +173,8 @@ pub(super) struct Opened {
     pub(super) alone: Alone,
     pub(super) ca: Arc<dyn Custody>,
     pub(super) ledger: Ledger,
+    /// Of this ledger: for what is not a checkpoint.
+    pub(super) signer: LedgerSigner,
     pub(super) blobs: Blobs,
     pub(super) kept: Kept,
     /// Why the database is not up to the state, if it is not: the disk took nothing.
@@ -220,15 +222,16 @@ impl Opened {
             );
         }
         let Opening {
+            keys,
             alone,
             ledger_dir,
             head,
-            ..
         } = opening;
         Ok(Self {
             alone,
             ca,
             ledger,
+            signer: keys.signer,
             blobs,
             kept,
             behind,

@@ -13,6 +13,7 @@ use crate::http;
 use crate::hub::{Hub, Published};
 use crate::join::{JoinService, Joins};
 use crate::journal::{Entry, Journal};
+use crate::labels::Labels;
 use crate::lineage::Alone;
 use crate::listener;
 use crate::metrics::Metrics;
@@ -189,6 +190,7 @@ fn assemble(
         alone,
         ca,
         ledger,
+        signer,
         blobs,
         kept,
         behind: _,
@@ -289,11 +291,14 @@ fn assemble(
         .map(|settings| Witnesses::open(settings, &config.data_dir, ledger.reader(), ledger.key()))
         .transpose()
         .map_err(StartError::Refused)?;
+    let labels = Labels::open(&config.label, signer, ledger.reader());
+    let labels = labels.map_err(StartError::Refused)?;
     let publishing = config.publish.as_ref();
     let publishing = publishing
         .map(|settings| {
             let (reader, key) = (ledger.reader(), ledger.key());
-            Publishing::open(settings, &config.data_dir, reader, key, &metrics)
+            let labels = labels.clone();
+            Publishing::open(settings, &config.data_dir, reader, key, labels, &metrics)
         })
         .transpose()
         .map_err(StartError::Refused)?;
@@ -341,6 +346,7 @@ fn assemble(
         mirrors: Mirrors::new(config.data_dir.join("mirrors")),
         witnesses,
         publishing,
+        labels,
         metrics,
         busy: std::sync::Mutex::default(),
         machines: std::sync::RwLock::default(),

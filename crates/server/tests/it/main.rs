@@ -39,6 +39,7 @@ mod images;
 mod issuing;
 mod joining;
 mod kernel;
+mod labels;
 mod nitro;
 mod packs;
 mod passing;

@@ -13,6 +13,7 @@ mod endorsements;
 mod erasing;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the test wrote")]
 mod images;
+mod labels;
 #[allow(
     dead_code,
     clippy::indexing_slicing,

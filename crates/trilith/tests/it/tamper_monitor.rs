@@ -178,6 +178,30 @@ const TABLE: &[Row] = &[
         by: By::Here(swap_objects, 3),
     },
     Row {
+        attack: "exchange blinded labels in the store",
+        detector: "monitor, `[labels]`",
+        code: "MONITOR-LABEL-SIGNATURE",
+        by: By::Test(
+            "crates/monitor/tests/it/labels.rs::labels_that_do_not_belong_to_their_records_are_caught_by_name",
+        ),
+    },
+    Row {
+        attack: "sign labels that belong to other records",
+        detector: "monitor, `[labels]`",
+        code: "MONITOR-LABEL",
+        by: By::Test(
+            "crates/monitor/tests/it/labels.rs::labels_that_do_not_belong_to_their_records_are_caught_by_name",
+        ),
+    },
+    Row {
+        attack: "say of a record that it is not its owner's",
+        detector: "monitor, `[labels]` with `known`",
+        code: "MONITOR-LABEL-DENIED",
+        by: By::Test(
+            "crates/monitor/tests/it/labels.rs::what_is_known_is_not_told_and_to_deny_it_is_caught",
+        ),
+    },
+    Row {
         attack: "steal the log's key, and prove a record that is in no other view",
         detector: "verify of a `.tlog-proof`, under a policy",
         code: "LEDGER-QUORUM",

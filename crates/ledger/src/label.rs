@@ -1,0 +1,388 @@
+//! Blinded labels ([decision 0027](../../../docs/decisions/0027-blinded-labels.md)): for every record and every owner
+//! 16 bytes that say whether the record is about what is his, to whoever has his key and to nobody else. Which record
+//! is about what is for others to say; here are the bytes.
+//!
+//! A tile `labels/<N>[.p/<W>]` has the labels of the same records as the tile `tile/0/<N>[.p/<W>]` has hashes: one row
+//! for each record, all rows of one length, each row sorted, so that a label's place says nothing. The log's key has signed
+//! them: what they say to an owner can be shown to others, with his key.
+
+use crate::key::{KeyError, LedgerKey, LedgerSigner};
+use crate::merkle::Hash;
+use crate::scalar::Digest;
+use crate::tile::{Kind, TilePath};
+use crypto::SecretBytes;
+use std::fmt;
+use std::str::FromStr;
+
+/// Bytes of a label.
+pub const LABEL: usize = 16;
+/// Owners of one ledger: a whole tile has 256 KiB then.
+pub const MOST_OWNERS: usize = 64;
+
+/// Bytes of the signature, Ed25519, at the end of a tile.
+const SIGNATURE: usize = 64;
+
+const CONTEXT: &[u8] = b"trilith-label-v1 ";
+const ENTRIES: &str = "tile/entries/";
+const LABELS: &str = "labels/";
+
+pub type Label = [u8; LABEL];
+
+/// What a label says to its owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Said {
+    Yours,
+    NotYours,
+}
+
+/// 32 random bytes that an owner and a ledger's server share. It has neither `Debug` nor `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LabelKey(SecretBytes);
+
+impl LabelKey {
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(SecretBytes::new(bytes.to_vec()))
+    }
+
+    /// As its file has it: 64 hex digits, and a line's end or none.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let bytes = crypto::hex::decode(text.strip_suffix('\n').unwrap_or(text)).ok()?;
+        <[u8; 32]>::try_from(bytes).ok().map(Self::new)
+    }
+
+    /// The label of the record with this leaf hash.
+    #[must_use]
+    pub fn label(&self, said: Said, leaf: &Hash) -> Label {
+        let word: &[u8] = match said {
+            Said::Yours => b"yes",
+            Said::NotYours => b"no ",
+        };
+        let mac = crypto::hmac_sha256(self.0.expose(), &[CONTEXT, word, leaf].concat());
+        let mut label = [0; LABEL];
+        label.copy_from_slice(mac.first_chunk::<LABEL>().unwrap_or(&[0; LABEL]));
+        label
+    }
+}
+
+/// One record's labels, as they stand in a tile.
+#[must_use]
+pub fn row(mut labels: Vec<Label>) -> Vec<u8> {
+    labels.sort_unstable();
+    labels.concat()
+}
+
+/// What is signed of a tile. No checkpoint: in place of the size stands a name.
+///
+/// ```text
+/// trilith-labels-v1
+/// <origin>
+/// labels/<N>[.p/<W>]
+/// <SHA-256 of the rows, base64>
+/// ```
+fn statement(origin: &str, path: &LabelPath, rows: &[u8]) -> String {
+    let digest = crypto::base64::encode(&Digest::of(rows).0);
+    format!("trilith-labels-v1\n{origin}\n{path}\n{digest}\n")
+}
+
+/// The bytes of a tile: its rows, and the log's signature.
+///
+/// # Errors
+/// The key's, if it cannot sign.
+pub fn seal(signer: &LedgerSigner, path: &LabelPath, rows: Vec<u8>) -> Result<Vec<u8>, KeyError> {
+    let text = statement(signer.key().origin().as_str(), path, &rows);
+    let signature = signer.sign_text(&text)?;
+    Ok([rows, signature].concat())
+}
+
+/// Why bytes are no tile of labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LabelError {
+    #[error("they do not split into rows")]
+    Rows,
+    #[error("the log's key has not signed them")]
+    Signature,
+}
+
+/// The rows of a tile, of the width that its name says.
+#[derive(Debug, Clone)]
+pub struct LabelTile {
+    bytes: Vec<u8>,
+    /// Bytes of a row. INVARIANT: a multiple of [`LABEL`], and not 0.
+    row: usize,
+}
+
+impl LabelTile {
+    /// The tile of that name, which the log's key has signed; of a log that went on as another, for the records up to
+    /// its end that log's own key.
+    ///
+    /// # Errors
+    /// [`LabelError`].
+    pub fn open(mut bytes: Vec<u8>, path: &LabelPath, key: &LedgerKey) -> Result<Self, LabelError> {
+        let rows = bytes.len().checked_sub(SIGNATURE).ok_or(LabelError::Rows)?;
+        let signature = bytes.split_off(rows);
+        let (mut signer, mut end) = (Some(key), u64::MAX);
+        while let Some(key) = signer {
+            let text = statement(key.origin().as_str(), path, &bytes);
+            if path.records().end <= end && key.verifies(&text, &signature) {
+                return Self::split(bytes, path.width()).ok_or(LabelError::Rows);
+            }
+            let former = key.former();
+            end = former.map_or(end, |former| end.min(former.end.size));
+            signer = former.map(|former| &former.key);
+        }
+        Err(LabelError::Signature)
+    }
+
+    /// `None`: these are no rows of `width` records.
+    fn split(bytes: Vec<u8>, width: u16) -> Option<Self> {
+        let width = usize::from(width);
+        let row = bytes.len().checked_div(width)?;
+        let whole = row * width == bytes.len() && row % LABEL == 0;
+        let owners = row / LABEL;
+        (whole && (1..=MOST_OWNERS).contains(&owners)).then_some(Self { bytes, row })
+    }
+
+    /// Bytes of the longest tile of that width.
+    #[must_use]
+    pub fn longest(width: u16) -> usize {
+        usize::from(width) * MOST_OWNERS * LABEL + SIGNATURE
+    }
+
+    /// What is said to the owner of `key` of the record at this place of the tile. `None`: nothing, or both: then the
+    /// label that stands there belongs to another record, or to another key.
+    #[must_use]
+    pub fn said(&self, key: &LabelKey, place: usize, leaf: &Hash) -> Option<Said> {
+        let row = self.bytes.chunks_exact(self.row).nth(place)?;
+        let has = |said| {
+            let label = key.label(said, leaf);
+            row.chunks_exact(LABEL).any(|one| one == label)
+        };
+        match (has(Said::Yours), has(Said::NotYours)) {
+            (true, false) => Some(Said::Yours),
+            (false, true) => Some(Said::NotYours),
+            (true, true) | (false, false) => None,
+        }
+    }
+}
+
+/// `labels/<N>[.p/<W>]`, numbered as tiles are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LabelPath(TilePath);
+
+impl LabelPath {
+    /// Beside that tile of hashes, or of entries; `None` of higher levels.
+    #[must_use]
+    pub fn beside(tile: &TilePath) -> Option<Self> {
+        match tile.kind {
+            Kind::Hashes(0) | Kind::Entries => Some(Self(tile.with_kind(Kind::Entries))),
+            Kind::Hashes(_) => None,
+        }
+    }
+
+    /// The full one, where a partial one is gone.
+    #[must_use]
+    pub const fn full(&self) -> Self {
+        Self(TilePath::full(Kind::Entries, self.0.index))
+    }
+
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+
+    #[must_use]
+    pub const fn width(&self) -> u16 {
+        self.0.width()
+    }
+
+    /// The first record, and the first after the last.
+    #[must_use]
+    pub fn records(&self) -> std::ops::Range<u64> {
+        let first = self.0.first_record();
+        first..first.saturating_add(u64::from(self.width()))
+    }
+}
+
+impl fmt::Display for LabelPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tile = self.0.to_string();
+        write!(f, "{LABELS}{}", tile.strip_prefix(ENTRIES).unwrap_or(&tile))
+    }
+}
+
+impl FromStr for LabelPath {
+    type Err = &'static str;
+
+    fn from_str(path: &str) -> Result<Self, Self::Err> {
+        let rest = path.strip_prefix(LABELS).ok_or("not a path of labels")?;
+        format!("{ENTRIES}{rest}").parse().map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAF: Hash = [9; 32];
+
+    /// Computed by `hmac` of Python's library.
+    #[test]
+    fn a_label_is_as_the_decision_says() {
+        let key = LabelKey::new([7; 32]);
+        for (said, expected) in [(Said::Yours, YES), (Said::NotYours, NO)] {
+            assert_eq!(crypto::hex::encode(&key.label(said, &LEAF)), expected);
+        }
+    }
+
+    const YES: &str = "b5745b9de36942a9002046204bc6b1c0";
+    const NO: &str = "e298dacf827015bae852225759cb9c0e";
+
+    #[test]
+    fn each_owner_finds_his_own_and_nothing_where_it_is_not_the_records() {
+        let (ada, bob) = (LabelKey::new([1; 32]), LabelKey::new([2; 32]));
+        let labels = |leaf| {
+            row(vec![
+                ada.label(Said::Yours, leaf),
+                bob.label(Said::NotYours, leaf),
+            ])
+        };
+        let tile = [labels(&[3; 32]), labels(&[4; 32])].concat();
+        let tile = LabelTile::split(tile, 2).unwrap();
+        for (place, leaf) in [(0, [3; 32]), (1, [4; 32])] {
+            assert_eq!(tile.said(&ada, place, &leaf), Some(Said::Yours));
+            assert_eq!(tile.said(&bob, place, &leaf), Some(Said::NotYours));
+            // Of somebody else, and of another record.
+            assert_eq!(tile.said(&LabelKey::new([3; 32]), place, &leaf), None);
+            assert_eq!(tile.said(&ada, 1 - place, &leaf), None);
+        }
+        assert_eq!(tile.said(&ada, 2, &[3; 32]), None);
+        let both = [Said::Yours, Said::NotYours].map(|said| ada.label(said, &LEAF));
+        let both = LabelTile::split(row(both.to_vec()), 1).unwrap();
+        assert_eq!(both.said(&ada, 0, &LEAF), None);
+    }
+
+    #[test]
+    fn a_row_is_sorted_whoever_was_first() {
+        let (low, high) = ([1; LABEL], [2; LABEL]);
+        assert_eq!(row(vec![high, low]), row(vec![low, high]));
+    }
+
+    #[test]
+    fn what_does_not_split_into_rows_is_none() {
+        for (length, width) in [(0, 1), (15, 1), (17, 1), (48, 2), (16, 2), (16, 0)] {
+            assert!(LabelTile::split(vec![0; length], width).is_none());
+        }
+        let most = LabelTile::longest(1) - SIGNATURE;
+        assert!(LabelTile::split(vec![0; most], 1).is_some());
+        assert!(LabelTile::split(vec![0; most + LABEL], 1).is_none());
+        assert!(LabelTile::split(vec![0; 64], 2).is_some());
+    }
+
+    /// The Ed25519 key whose seed is `seed` in every byte.
+    fn signer(origin: &str, seed: u8) -> LedgerSigner {
+        let mut der = crypto::hex::decode("302e020100300506032b657004220420").unwrap();
+        der.extend_from_slice(&[seed; 32]);
+        let key = crypto::KeyPair::from_pkcs8(&der).unwrap();
+        LedgerSigner::new(origin, std::sync::Arc::new(key)).unwrap()
+    }
+
+    #[test]
+    fn a_key_that_was_replaced_signs_for_what_was_before_its_end() {
+        let first = signer("example.org/server", 1);
+        let second = signer("example.org/server@2", 2);
+        let link = crate::lineage::Link::sign(&first, &second, (515, [5; 32]), "each year");
+        let newest = crate::lineage::follow(second.key(), &[link.unwrap()]).unwrap();
+        let opened = |path: &str, by: &LedgerSigner, key: &LedgerKey| {
+            let path: LabelPath = path.parse().unwrap();
+            let rows = vec![7; usize::from(path.width()) * LABEL];
+            LabelTile::open(seal(by, &path, rows).unwrap(), &path, key).map(drop)
+        };
+        assert_eq!(opened("labels/002.p/3", &first, &newest), Ok(()));
+        assert_eq!(opened("labels/002.p/4", &second, &newest), Ok(()));
+        for (path, by, key) in [
+            ("labels/002.p/4", &first, &newest),
+            ("labels/002.p/3", &first, second.key()),
+            ("labels/002.p/3", &second, first.key()),
+        ] {
+            assert_eq!(opened(path, by, key), Err(LabelError::Signature), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_the_log_has_not_signed_for_this_place_is_none() {
+        let ours = signer("example.org/server", 1);
+        let path: LabelPath = "labels/002.p/3".parse().unwrap();
+        let rows = vec![7; 3 * 2 * LABEL];
+        let sealed = seal(&ours, &path, rows.clone()).unwrap();
+        assert_eq!(sealed.len(), rows.len() + SIGNATURE);
+        let open = |bytes: &[u8], path: &str, by: &LedgerSigner| {
+            LabelTile::open(bytes.to_vec(), &path.parse().unwrap(), by.key()).map(|tile| tile.row)
+        };
+        assert_eq!(open(&sealed, "labels/002.p/3", &ours), Ok(2 * LABEL));
+        for path in ["labels/002.p/6", "labels/003.p/3", "labels/002"] {
+            assert_eq!(
+                open(&sealed, path, &ours),
+                Err(LabelError::Signature),
+                "{path}"
+            );
+        }
+        for other in [
+            signer("example.org/server", 2),
+            signer("example.org/other", 1),
+        ] {
+            let opened = open(&sealed, "labels/002.p/3", &other);
+            assert_eq!(opened, Err(LabelError::Signature));
+        }
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            let opened = open(&changed, "labels/002.p/3", &ours);
+            assert_eq!(opened, Err(LabelError::Signature), "byte {at}");
+        }
+        let odd = seal(&ours, &path, vec![7; 50]).unwrap();
+        assert_eq!(open(&odd, "labels/002.p/3", &ours), Err(LabelError::Rows));
+        assert_eq!(
+            open(&[0; 63], "labels/002.p/3", &ours),
+            Err(LabelError::Rows)
+        );
+    }
+
+    #[test]
+    fn a_path_has_one_spelling() {
+        for path in ["labels/000", "labels/x001/234.p/7"] {
+            assert_eq!(path.parse::<LabelPath>().unwrap().to_string(), path);
+        }
+        for path in [
+            "labels/0",
+            "tile/entries/000",
+            "labels/../000",
+            "labels/000.p/0",
+        ] {
+            assert!(path.parse::<LabelPath>().is_err(), "{path}");
+        }
+        let path: LabelPath = "labels/002.p/3".parse().unwrap();
+        assert_eq!(path.records(), 512..515);
+        let tile = TilePath::at(Kind::Hashes(0), 2, 515).unwrap();
+        assert_eq!(LabelPath::beside(&tile), Some(path));
+        assert!(LabelPath::beside(&TilePath::full(Kind::Hashes(1), 0)).is_none());
+    }
+
+    #[test]
+    fn a_key_is_64_hex_digits() {
+        let hex = "07".repeat(32);
+        assert!(LabelKey::parse(hex.as_bytes()) == Some(LabelKey::new([7; 32])));
+        assert!(LabelKey::parse(format!("{hex}\n").as_bytes()).is_some());
+        for bad in [
+            "",
+            "07",
+            &hex[2..],
+            &format!("{hex}\n\n"),
+            &format!("{hex}07"),
+        ] {
+            assert!(LabelKey::parse(bad.as_bytes()).is_none(), "{bad}");
+        }
+    }
+}

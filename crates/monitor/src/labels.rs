@@ -1,0 +1,337 @@
+//! Blinded labels, by decision 0027: what an owner learns by his key of a ledger whose records he is not served, and
+//! the other side, which makes them of records. What a record is about is told as for a `[[watch]]`.
+
+use crate::Failure;
+use crate::alert::{Alert, Kind, Told};
+use crate::config::{Config, LabelsConfig, WatchConfig, read, wrong};
+use crate::expect::{self, Erased, Watch};
+use crate::source::Source;
+use facts::{Finding, Timestamp};
+use ledger::label::{LabelError, LabelKey, LabelPath, LabelTile, MOST_OWNERS, Said, row};
+use ledger::merkle::{Hash, leaf_hash};
+use ledger::tile::TilePath;
+use ledger::{ForeignCheckpoint, LedgerKey, LogKey, Record};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Records that one erasure names and that are looked at; more of them make it everybody's.
+const MOST_ERASED: usize = 256;
+
+/// The key of a file that nobody else reads.
+///
+/// # Errors
+/// `LABEL-KEY`.
+pub fn label_key(path: &Path) -> Result<LabelKey, Finding> {
+    let unusable = |observed: String| {
+        Finding::new("LABEL-KEY", "the key of the labels cannot be used")
+            .expected("64 hex digits, in a file that nobody else reads")
+            .observed(format!("{}: {observed}", path.display()))
+            .next("make one with `trilith monitor --label-key FILE`, and give the ledger's operator a copy of it")
+    };
+    let kept = std::fs::metadata(path).map_err(|error| unusable(error.to_string()))?;
+    let mode = kept.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(unusable(format!("its mode is {mode:04o}")));
+    }
+    let bytes = read(path).map_err(|finding| unusable(finding.message))?;
+    LabelKey::parse(&bytes).ok_or_else(|| unusable("it is something else".to_owned()))
+}
+
+/// Whose labels a ledger has, and what is whose.
+pub struct Owners(Vec<(Watch, LabelKey)>);
+
+impl Owners {
+    /// Of each: its name and what is his, as in a `[[watch]]` whose rules do not matter.
+    ///
+    /// # Errors
+    /// `MONITOR-CONFIG`.
+    pub fn new(owners: Vec<(WatchConfig, LabelKey)>) -> Result<Self, Finding> {
+        let (configs, keys): (Vec<_>, Vec<_>) = owners.into_iter().unzip();
+        if keys.len() > MOST_OWNERS {
+            return Err(wrong(format!("owners are {MOST_OWNERS} at most")));
+        }
+        let mut later = keys.iter().enumerate();
+        if later.any(|(at, key)| keys.iter().skip(at + 1).any(|other| other == key)) {
+            return Err(wrong("two owners have one key; each makes his own"));
+        }
+        let watches = expect::watches(&configs)?;
+        Ok(Self(watches.into_iter().zip(keys).collect()))
+    }
+
+    /// The rows of these records, of which the first is at `first`. `earlier` reads those that an erasure names.
+    pub fn rows(
+        &self,
+        origin: &str,
+        first: u64,
+        records: &[Vec<u8>],
+        earlier: impl Fn(u64) -> Option<Vec<u8>>,
+    ) -> Vec<u8> {
+        let rows = (first..).zip(records);
+        let rows = rows.map(|(index, bytes)| self.row(origin, index, bytes, &earlier));
+        rows.collect::<Vec<_>>().concat()
+    }
+
+    fn row(
+        &self,
+        origin: &str,
+        index: u64,
+        bytes: &[u8],
+        earlier: &impl Fn(u64) -> Option<Vec<u8>>,
+    ) -> Vec<u8> {
+        let mut erased = Erased::default();
+        let named = expect::erases(origin, index, bytes);
+        erased.unseen = named.len() > MOST_ERASED;
+        for index in named.into_iter().take(MOST_ERASED) {
+            let record = earlier(index).and_then(|bytes| Record::from_vec(bytes).ok());
+            erased.unseen |= record.is_none();
+            erased.records.extend(record);
+        }
+        let read = expect::read(origin, bytes, &erased);
+        let leaf = leaf_hash(bytes);
+        let label = |(watch, key): &(Watch, LabelKey)| {
+            let said = match watch.concerns(read.as_ref()) {
+                true => Said::Yours,
+                false => Said::NotYours,
+            };
+            key.label(said, &leaf)
+        };
+        row(self.0.iter().map(label).collect())
+    }
+}
+
+/// What a monitor reads labels with.
+pub(crate) struct Labels {
+    config: LabelsConfig,
+    key: LabelKey,
+    log: LedgerKey,
+    /// Where they are, if not where the log is.
+    at: Option<Source>,
+}
+
+/// Labels as they were served, and what they are called.
+pub(crate) struct Rows {
+    tile: LabelTile,
+    path: LabelPath,
+    bytes: Arc<[u8]>,
+}
+
+/// What an owner shows: that this ledger's key has signed labels that deny him what is his. With his key, and the
+/// record and its receipt, it convinces others.
+#[derive(Debug, Serialize)]
+pub(crate) struct Denial {
+    /// What it is called beside the state.
+    #[serde(skip)]
+    pub(crate) name: String,
+    v: u8,
+    log: String,
+    key: String,
+    index: u64,
+    leaf_hash: String,
+    path: String,
+    /// As they were served, with the signature, in base64.
+    labels: String,
+}
+
+/// What the labels of a batch come to.
+pub(crate) enum Judged {
+    Alerts(Vec<Alert>),
+    Denied(Box<Denial>, Finding),
+}
+
+/// What the labels say of one record, to be judged once its leaf is known to be the log's.
+pub(crate) struct Labelled {
+    pub(crate) index: u64,
+    pub(crate) leaf: Hash,
+    pub(crate) said: Option<Said>,
+    path: LabelPath,
+    bytes: Arc<[u8]>,
+}
+
+impl Labels {
+    pub(crate) fn open(config: &Config) -> Result<Option<Self>, Finding> {
+        let Some(labels) = &config.labels else {
+            return Ok(None);
+        };
+        let LogKey::Note(log) = config.lineage()? else {
+            return Err(wrong(
+                "[labels] are of a ledger of Trilith, and `log.key` is of another log",
+            ));
+        };
+        let at = Source::addresses(config, labels.url.as_slice())?;
+        let opened = Self {
+            config: labels.clone(),
+            key: label_key(&labels.key_file)?,
+            log,
+            at: at.into_iter().next().map(Source::Http),
+        };
+        opened.known()?;
+        Ok(Some(opened))
+    }
+
+    /// Leaf hashes of what the owner expects.
+    fn known(&self) -> Result<BTreeSet<Hash>, Finding> {
+        let Some(path) = &self.config.known else {
+            return Ok(BTreeSet::new());
+        };
+        let unread = |line: &str| {
+            wrong("`labels.known` has leaf hashes in base64, one a line")
+                .observed(line.chars().take(100).collect::<String>())
+        };
+        let text = String::from_utf8(read(path)?).map_err(|_error| unread("no text"))?;
+        let lines = text.lines().map(str::trim);
+        lines
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .map(|line| {
+                let bytes = crypto::base64::decode(line).ok();
+                let hash = bytes.and_then(|bytes| Hash::try_from(bytes).ok());
+                hash.ok_or_else(|| unread(line))
+            })
+            .collect()
+    }
+
+    /// The labels beside that tile of hashes, of its width or wider, which the log's key has signed.
+    pub(crate) async fn beside(&self, log: &Source, tile: &TilePath) -> Result<Rows, Failure> {
+        let source = self.at.as_ref().unwrap_or(log);
+        let found = match LabelPath::beside(tile) {
+            Some(path) => source.labels(path).await?,
+            None => None,
+        };
+        let Some((path, bytes)) = found else {
+            return Err(Failure::Broken(
+                Finding::new(
+                    "MONITOR-LABEL-MISSING",
+                    format!("{} has no labels beside {tile}", source.name()),
+                )
+                .expected("labels of every record")
+                .next("ask the log's operator whether its server has a `[[label]]` for you; it is tried again"),
+            ));
+        };
+        let kept = Arc::from(bytes.as_slice());
+        match LabelTile::open(bytes, &path, &self.log) {
+            Ok(tile) => Ok(Rows { tile, path, bytes: kept }),
+            Err(LabelError::Rows) => Err(Failure::Broken(
+                Finding::new(
+                    "MONITOR-WIDTH",
+                    format!("{path} of {} does not split into labels", source.name()),
+                )
+                .expected(format!("{} rows of labels, of one length", path.width()))
+                .next("tell the log's operator; nothing of it was taken"),
+            )),
+            Err(LabelError::Signature) => Err(Failure::Broken(
+                Finding::new(
+                    "MONITOR-LABEL-SIGNATURE",
+                    format!("the labels {path} of {} are not signed by the log's key", source.name()),
+                )
+                .expected(format!("labels that {} has signed for this place", self.log.origin()))
+                .next("they were changed on the way, or where they are kept: ask another address; nothing of it was taken"),
+            )),
+        }
+    }
+
+    /// What the tile says of a record.
+    pub(crate) fn said(&self, rows: &Rows, index: u64, leaf: Hash) -> Labelled {
+        let place = usize::try_from(index % ledger::tile::WIDTH).unwrap_or(usize::MAX);
+        Labelled {
+            index,
+            leaf,
+            said: rows.tile.said(&self.key, place, &leaf),
+            path: rows.path,
+            bytes: Arc::clone(&rows.bytes),
+        }
+    }
+
+    /// Of records of the log, what their owner has to be told.
+    pub(crate) fn judge(
+        &self,
+        head: &ForeignCheckpoint,
+        labelled: &[Labelled],
+        now: Timestamp,
+    ) -> Result<Judged, Failure> {
+        let known = self.known().map_err(Failure::Local)?;
+        let mut alerts = Vec::new();
+        for one in labelled {
+            match (one.said, known.contains(&one.leaf)) {
+                (None, _) => return Err(not_its_label(head, one)),
+                (Some(Said::NotYours), true) => return Ok(self.denied(head, one)),
+                (Some(Said::Yours), true) | (Some(Said::NotYours), false) => {}
+                (Some(Said::Yours), false) => alerts.push(self.alert(head, one, now)),
+            }
+        }
+        Ok(Judged::Alerts(alerts))
+    }
+
+    fn denied(&self, head: &ForeignCheckpoint, one: &Labelled) -> Judged {
+        let leaf = crypto::hex::encode(&one.leaf);
+        let denial = Denial {
+            name: format!("denied-{}.json", leaf.get(..16).unwrap_or(&leaf)),
+            v: 1,
+            log: head.origin.clone(),
+            key: self.log.to_string(),
+            index: one.index,
+            leaf_hash: crypto::base64::encode(&one.leaf),
+            path: one.path.to_string(),
+            labels: crypto::base64::encode(&one.bytes),
+        };
+        let finding = denied(head, one);
+        Judged::Denied(Box::new(denial), finding)
+    }
+
+    fn alert(&self, head: &ForeignCheckpoint, one: &Labelled, now: Timestamp) -> Alert {
+        let (name, index) = (&self.config.name, one.index);
+        let leaf = crypto::base64::encode(&one.leaf);
+        Alert {
+            v: 1,
+            id: format!("{}:{index}:{name}", head.origin),
+            kind: Kind::Unexpected,
+            log: head.origin.clone(),
+            found: now.as_millis(),
+            finding: Finding::new(
+                "MONITOR-LABEL-YOURS",
+                format!("record {index} is about what is yours, and you do not know it"),
+            )
+            .expected(format!("records of {name} whose leaf hashes are in `labels.known`"))
+            .observed(leaf.clone())
+            .next("ask the log's operator for a pack of this record; if it is as it should be, add the leaf hash to the file that `labels.known` names"),
+            record: Some(Told {
+                index,
+                watch: name.clone(),
+                record_type: None,
+                wall: None,
+                about: vec!["what its label says".to_owned()],
+                leaf_hash: leaf,
+                text: None,
+            }),
+        }
+    }
+}
+
+fn not_its_label(head: &ForeignCheckpoint, one: &Labelled) -> Failure {
+    Failure::Broken(
+        Finding::new(
+            "MONITOR-LABEL",
+            format!(
+                "no label of record {} of {} says whether it is yours",
+                one.index, head.origin
+            ),
+        )
+        .expected("the label of this record by your key, once")
+        .observed(format!("labels that belong to other records or keys, beside {}", crypto::base64::encode(&one.leaf)))
+        .next("compare `labels.key_file` with what the log's operator has; if they are one, its server keeps something from you: nothing was taken"),
+    )
+}
+
+fn denied(head: &ForeignCheckpoint, one: &Labelled) -> Finding {
+    Finding::new(
+        "MONITOR-LABEL-DENIED",
+        format!(
+            "the label of record {} of {} says that it is not yours, and it is",
+            one.index, head.origin
+        ),
+    )
+    .expected("that it is yours, since `labels.known` has its leaf hash")
+    .observed(crypto::base64::encode(&one.leaf))
+    .next("keep the record, its receipt and the signed labels, which stand beside the state, and ask the log's operator what its server has under your name: others may be denied as well")
+}

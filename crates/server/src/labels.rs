@@ -1,0 +1,71 @@
+//! The labels of this ledger's records, made when they are asked for: nothing of them is kept.
+
+use crate::config;
+use facts::Finding;
+use ledger::LedgerSigner;
+use ledger::label::{self, LabelPath};
+use ledger_store::{Reader, StoreError};
+use monitor::Owners;
+use std::sync::Arc;
+
+/// Tiles that are made at once: each costs the parsing of 256 records.
+const AT_ONCE: usize = 2;
+
+pub(crate) struct Labels {
+    signer: LedgerSigner,
+    owners: Owners,
+    reader: Reader,
+    /// Held by whoever makes one for a stranger.
+    pub(crate) turn: tokio::sync::Semaphore,
+}
+
+impl Labels {
+    /// Reads the keys; `None` if there is no owner.
+    ///
+    /// # Errors
+    /// `LABEL-KEY`, `SERVER-CONFIG`.
+    pub(crate) fn open(
+        settings: &[config::Label],
+        signer: LedgerSigner,
+        reader: &Reader,
+    ) -> Result<Option<Arc<Self>>, Finding> {
+        if settings.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(Self {
+            signer,
+            owners: config::Label::owners(settings)?,
+            reader: reader.clone(),
+            turn: tokio::sync::Semaphore::new(AT_ONCE),
+        })))
+    }
+
+    /// A signed tile at exactly that width; `None` if the ledger is not that large. Blocks on the disk.
+    pub(crate) fn tile(&self, path: &LabelPath) -> Result<Option<Vec<u8>>, StoreError> {
+        let range = path.records();
+        if range.end > self.reader.size() {
+            return Ok(None);
+        }
+        let mut records = Vec::new();
+        let mut from = range.start;
+        // Within one read, but for the bytes that it may have.
+        while from < range.end {
+            let read = self.reader.read(from..range.end)?;
+            if read.is_empty() {
+                return Ok(None);
+            }
+            from = from.saturating_add(u64::try_from(read.len()).unwrap_or(u64::MAX));
+            records.extend(read);
+        }
+        let earlier = |index| {
+            let record = self.reader.record(index).ok()?;
+            Some(record.into_bytes())
+        };
+        let origin = self.signer.key().origin().as_str();
+        let rows = self.owners.rows(origin, range.start, &records, earlier);
+        let sealed = label::seal(&self.signer, path, rows);
+        sealed
+            .map(Some)
+            .map_err(|error| StoreError::Sign(Arc::new(error)))
+    }
+}

@@ -1,0 +1,104 @@
+//! Blinded labels of a real ledger, over HTTP and without an account: each owner learns which records are his.
+
+use crate::harness::{Fixture, config_with, estate};
+use facts::Timestamp;
+use monitor::Monitor;
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+/// Types of records that name a machine.
+const OF_MACHINES: &[&str] = &[
+    "token-created",
+    "token-spent",
+    "verdict",
+    "issuance",
+    "node-state",
+];
+
+fn key_file(folder: &Path, name: &str, seed: u8) {
+    let path = folder.join(name);
+    std::fs::write(&path, crypto::hex::encode(&[seed; 32])).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+async fn told(fixture: &Fixture, name: &str) -> Result<BTreeSet<u64>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "[monitor]\nstate_dir = \"{}/state\"\n[log]\nkey = \"{}\"\nurls = [\"http://{}\"]\nentries = \"closed\"\n\
+         [labels]\nname = \"{name}\"\nkey_file = \"{}/{name}.key\"\n",
+        folder.path().display(),
+        fixture.ledger_key().await,
+        fixture.running().http_listen,
+        fixture.dir.path().display(),
+    );
+    let mut monitor = Monitor::open(monitor::Config::parse(&text).unwrap()).unwrap();
+    let seen = monitor.round(Timestamp::now()).await;
+    let seen = seen.map_err(|failure| failure.finding().code.to_string())?;
+    assert_eq!(seen.looked, seen.size);
+    let alerts = monitor.waiting().iter();
+    let told = alerts.map(|alert| {
+        let text = serde_json::to_string(alert).unwrap();
+        assert!(!text.contains("m1") && !text.contains("m2"), "{text}");
+        alert.record.as_ref().unwrap().index
+    });
+    Ok(told.collect())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_of_a_running_server_recognise_their_machines_and_neither_learns_the_others() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, seed) in [("ada.key", 1), ("bob.key", 2), ("eve.key", 3)] {
+        key_file(dir.path(), name, seed);
+    }
+    let more = "[[label]]\nowner = \"ada\"\nkey_file = \"ada.key\"\nmachines = [\"m1\"]\n\
+         [[label]]\nowner = \"bob\"\nkey_file = \"bob.key\"\nmachines = [\"m2\"]\n";
+    let server = server::start(config_with(dir.path(), more)).await.unwrap();
+    let server = Some(server);
+    let fixture = Fixture { dir, server };
+    fixture.apply(&estate()).await.unwrap();
+    let _first = fixture.join("m1").await;
+    let _second = fixture.join("m2").await;
+
+    let records = fixture.records(OF_MACHINES).await;
+    let of = |machine: &str| -> BTreeSet<u64> {
+        let (plain, id) = (
+            format!("\"{machine}\""),
+            format!("/trilith/node/{machine}\""),
+        );
+        let names = records.iter().filter(|(_, record)| {
+            let text = record.to_string();
+            text.contains(&plain) || text.contains(&id)
+        });
+        names.map(|(index, _)| *index).collect()
+    };
+    let (ada, bob) = (told(&fixture, "ada").await, told(&fixture, "bob").await);
+    assert_eq!(ada.unwrap(), of("m1"));
+    assert_eq!(bob.unwrap(), of("m2"));
+    assert!(
+        of("m1").len() >= 3 && of("m1").is_disjoint(&of("m2")),
+        "{records:?}"
+    );
+    assert_eq!(told(&fixture, "eve").await, Err("MONITOR-LABEL".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_without_owners_has_no_labels_and_one_with_an_open_key_does_not_start() {
+    let fixture = Fixture::start().await;
+    key_file(fixture.dir.path(), "ada.key", 1);
+    assert_eq!(
+        told(&fixture, "ada").await,
+        Err("MONITOR-LABEL-MISSING".to_owned())
+    );
+
+    let dir = tempfile::tempdir().unwrap();
+    key_file(dir.path(), "ada.key", 1);
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(dir.path().join("ada.key"), open).unwrap();
+    let more = "[[label]]\nowner = \"ada\"\nkey_file = \"ada.key\"\nmachines = [\"m1\"]\n";
+    let refused = server::start(config_with(dir.path(), more)).await;
+    let Err(server::StartError::Refused(finding)) = refused.map(drop) else {
+        panic!("it started, or ended otherwise");
+    };
+    assert_eq!(finding.code, "LABEL-KEY");
+}
