@@ -2,9 +2,9 @@
 //! server hands out. The good ones are the published vectors, among them those of other people's programs.
 
 use crate::seeds;
+use ledger::label::LabelPath;
 use ledger::mirror::{Answer as MirrorAnswer, INFO_TYPE, Incoming};
 use ledger::pack::{Trust, verify};
-use ledger::label::LabelPath;
 use ledger::tile::TilePath;
 use ledger::witness::{AddCheckpoint, Answer, SIZE_TYPE};
 use ledger::{
@@ -277,7 +277,9 @@ pub(crate) fn tile_path(bytes: &[u8]) {
 
 pub(crate) fn tile_path_seeds() -> Vec<Vec<u8>> {
     let tiles = seeds::vectors("ledger/tiles.json", &["path"]);
-    let labels = tiles.iter().map(|path| path.replace("tile/entries/", "labels/"));
+    let labels = tiles
+        .iter()
+        .map(|path| path.replace("tile/entries/", "labels/"));
     bytes(tiles.iter().cloned().chain(labels).collect())
 }
 
