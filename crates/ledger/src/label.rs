@@ -378,7 +378,7 @@ mod tests {
         for bad in [
             "",
             "07",
-            &hex[2..],
+            &hex.replacen("07", "", 1),
             &format!("{hex}\n\n"),
             &format!("{hex}07"),
         ] {

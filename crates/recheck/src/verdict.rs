@@ -201,7 +201,7 @@ fn same(stated: &FactSet, made: &FactSet) -> Again {
 /// Whose evidence a verdict rests on.
 enum Shown<'a> {
     Machine(Box<Kept<'a>>),
-    Enclave(enclave::Kept<'a>),
+    Enclave(Box<enclave::Kept<'a>>),
 }
 
 impl<'a> Shown<'a> {
@@ -216,7 +216,8 @@ impl<'a> Shown<'a> {
         }
         if let Some(kind) = enclave::kind(&blobs) {
             let asked = asked(pack, item, &blobs)?;
-            return enclave::Kept::of(pack, kind, &blobs, asked).map(Self::Enclave);
+            let kept = enclave::Kept::of(pack, kind, &blobs, asked)?;
+            return Ok(Self::Enclave(Box::new(kept)));
         }
         if !blobs.has_quote() || blobs.get("tpm-ak-public").is_empty() {
             return lacks("its evidence goes on from that of an earlier verdict");

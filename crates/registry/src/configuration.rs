@@ -178,7 +178,10 @@ impl Registry {
             host,
             origin: itself,
             prefix: prefix.trim_end_matches('/').to_owned(),
-            tls: Arc::new(client(declared.ca.map(|ca| beside.join(ca)), path)?),
+            tls: Arc::new(client(
+                declared.ca.map(|ca| beside.join(ca)).as_deref(),
+                path,
+            )?),
             credentials: credentials.transpose()?,
             tokens: declared.token.iter().map(plain).collect::<Result<_, _>>()?,
             blobs: declared.blobs.iter().map(plain).collect::<Result<_, _>>()?,
@@ -229,8 +232,8 @@ fn credentials(path: &Path) -> Result<SecretBytes, Finding> {
     Ok(SecretBytes::new(line.to_vec()))
 }
 
-fn client(ca: Option<PathBuf>, path: &Path) -> Result<ClientConfig, Finding> {
-    crypto::client_trusting(ca.as_deref()).map_err(|error| {
+fn client(ca: Option<&Path>, path: &Path) -> Result<ClientConfig, Finding> {
+    crypto::client_trusting(ca).map_err(|error| {
         let why = format!(
             "{error}, not {}: install ca-certificates, or name a file",
             error.expected

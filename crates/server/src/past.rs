@@ -25,13 +25,13 @@ impl Past {
     ///
     /// # Errors
     /// `HELD-LEDGER` if there is none, if it is in use, damaged, or signed by another key.
-    pub fn open(data: &Path, key: LedgerKey) -> Result<Self, Finding> {
+    pub fn open(data: &Path, key: &LedgerKey) -> Result<Self, Finding> {
         let dir = data.join("ledger");
         if !dir.is_dir() {
             return Err(unread(data, "there is no ledger in it"));
         }
         let failed = |error: ledger_store::StoreError| unread(data, &facts::with_causes(&error));
-        let key = ledger_store::lineage_in(&dir, &key).map_err(failed)?;
+        let key = ledger_store::lineage_in(&dir, key).map_err(failed)?;
         let mirror = Mirror::open(&dir, key.clone(), &Options::default()).map_err(failed)?;
         let blobs = Blobs::open(&data.join("blobs"), LARGEST_BLOB, Arc::new(RealDisk));
         Ok(Self {

@@ -454,17 +454,17 @@ impl<'a> Scope<'a> {
 
 impl<'a> Item<'a> {
     /// Marks the column that a name by itself leads to, as far as this item is concerned.
-    fn plainly(&self, name: &str, items: &[Item<'a>], marks: &mut Marks) -> Has {
+    fn plainly(&self, name: &str, items: &[Self], marks: &mut Marks) -> Has {
         self.column(name, self.seen == Seen::Alone, items, marks)
     }
 
     /// The same of a name that is qualified, or compared by USING.
-    fn named(&self, name: &str, items: &[Item<'a>], marks: &mut Marks) -> Has {
+    fn named(&self, name: &str, items: &[Self], marks: &mut Marks) -> Has {
         self.column(name, true, items, marks)
     }
 
     /// Marks the column of this name; `system` says whether one of the system's is meant too.
-    fn column(&self, name: &str, system: bool, items: &[Item<'a>], marks: &mut Marks) -> Has {
+    fn column(&self, name: &str, system: bool, items: &[Self], marks: &mut Marks) -> Has {
         match &self.holds {
             Holds::Relation(relation, given) => {
                 let renamed = given.iter().position(|one| one == name);
@@ -506,7 +506,7 @@ impl<'a> Item<'a> {
     }
 
     /// Marks a column that it may have, and the catalogue does not know.
-    fn unknown(&self, items: &[Item<'a>], marks: &mut Marks) {
+    fn unknown(&self, items: &[Self], marks: &mut Marks) {
         match &self.holds {
             Holds::Relation(relation, _) => marks.push((relation.oid, Which::Unknown)),
             Holds::Derived(_) => {}
@@ -519,7 +519,7 @@ impl<'a> Item<'a> {
     }
 
     /// Marks all that it has.
-    fn whole(&self, items: &[Item<'a>], marks: &mut Marks) {
+    fn whole(&self, items: &[Self], marks: &mut Marks) {
         match &self.holds {
             Holds::Relation(relation, _) => marks.push((relation.oid, Which::All)),
             Holds::Derived(_) => {}

@@ -153,7 +153,8 @@ async fn labels_that_do_not_belong_to_their_records_are_caught_by_name() {
             truth => Answer::Is(truth),
         })
     };
-    let lies: [(&str, fn(&str, Vec<u8>) -> Answer); 10] = [
+    type Lied = fn(&str, Vec<u8>) -> Answer;
+    let lies: [(&str, Lied); 10] = [
         // The server itself, which signs what it likes.
         ("MONITOR-LABEL", |path, bytes| {
             // Of the records 3 and 4, one has the other's.

@@ -143,7 +143,8 @@ fn what_is_not_the_certificate_of_the_record_is_named() {
 #[test]
 fn what_the_record_says_otherwise_is_named() {
     let other = Digest::of(b"other");
-    let lies: [(&str, fn(&mut Issuance, Digest)); 5] = [
+    type Lie = fn(&mut Issuance, Digest);
+    let lies: [(&str, Lie); 5] = [
         ("SVID-RECEIPT-ISSUER", |one, other| one.issuer = other),
         ("SVID-RECEIPT-KEY", |one, other| one.key = other),
         ("SVID-RECEIPT-SERIAL", |one, _| one.serial = "a1".to_owned()),

@@ -22,15 +22,11 @@ mod labels;
 )]
 #[path = "../../../ledger/tests/it/support.rs"]
 mod ledger_support;
-#[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
 mod mirrored;
 mod monitoring;
+#[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
 mod new_log;
-#[expect(
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "of JSON that the test wrote"
-)]
+#[expect(clippy::panic, reason = "the test ends there")]
 mod packing;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the judge printed")]
 mod page;

@@ -161,7 +161,7 @@ impl Tree {
         self.next = span.end;
         // The tiles above that are full by this one.
         let (mut level, mut index) = (0, bundle);
-        while self.next % WIDTH == 0 && index % WIDTH == WIDTH - 1 && level + 1 < LEVELS {
+        while self.next.is_multiple_of(WIDTH) && index % WIDTH == WIDTH - 1 && level + 1 < LEVELS {
             (level, index) = (level + 1, index / WIDTH);
             self.extend(level, index, 256)?;
         }

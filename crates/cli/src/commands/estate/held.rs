@@ -74,7 +74,7 @@ impl State {
 
 pub(super) fn run(arguments: &HeldArguments, global: &Global) -> Result<ExitCode, Failure> {
     let trust = trust_file(&arguments.trust)?;
-    let past = Past::open(&arguments.data, trust.ledger_key)?;
+    let past = Past::open(&arguments.data, &trust.ledger_key)?;
     let spans = spans(&past, arguments)?;
     let known = spans.iter().any(|span| span.state != State::Absent);
     if !known {

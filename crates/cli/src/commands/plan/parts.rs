@@ -128,7 +128,7 @@ pub(crate) fn left_out(plan: &Value) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn messages(from: u64, next: Value) -> [Value; 4] {
+    fn messages(from: u64, next: &Value) -> [Value; 4] {
         [
             json!({"head": {
                 "applicable": false, "tests": [], "diff": {"widened": []},
@@ -154,20 +154,20 @@ mod tests {
 
     #[test]
     fn parts_are_put_back_where_they_were() {
-        let (whole, printed) = told(&messages(0, Value::Null), false);
+        let (whole, printed) = told(&messages(0, &Value::Null), false);
         assert_eq!(
             whole.unwrap(),
             json!({"applicable": false, "tests": [1, 2], "diff": {"widened": ["x"]}})
         );
         assert!(printed.is_empty());
-        let (cut, _) = told(&messages(0, "ab.1".into()), false);
+        let (cut, _) = told(&messages(0, &"ab.1".into()), false);
         let cut = cut.unwrap();
         assert_eq!(cut["next"], "ab.1");
         assert_eq!(
             left_out(&cut).unwrap(),
             "items 1 to 3 of 9 of the plan's lists; more with --after ab.1"
         );
-        let (last, _) = told(&messages(6, Value::Null), false);
+        let (last, _) = told(&messages(6, &Value::Null), false);
         assert_eq!(
             left_out(&last.unwrap()).unwrap(),
             "items 7 to 9 of 9 of the plan's lists; there are no more"
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn lines_are_the_head_each_item_and_the_end() {
-        let (_, printed) = told(&messages(0, Value::Null), true);
+        let (_, printed) = told(&messages(0, &Value::Null), true);
         assert!(printed[0]["plan"]["part"].is_object());
         assert_eq!(printed[1], json!({"at": "/tests", "item": 1}));
         assert_eq!(printed[3], json!({"at": "/diff/widened", "item": "x"}));
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_short_or_fits_nowhere_is_no_plan() {
-        let all = messages(0, Value::Null);
+        let all = messages(0, &Value::Null);
         assert!(told(&all[..3], false).0.is_err(), "no end");
         assert!(told(&all[1..], false).0.is_err(), "no beginning");
         let strange = [

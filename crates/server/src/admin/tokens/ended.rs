@@ -240,9 +240,9 @@ mod tests {
             world.put(record(&other));
         }
         let reader = world.ledger.reader();
-        let found = sought(&reader, "wanted", START + 30_000).unwrap();
+        let found = sought(reader, "wanted", START + 30_000).unwrap();
         assert_eq!(found, Some((at, wanted)));
-        assert_eq!(sought(&reader, "nobody's", START).unwrap(), None);
+        assert_eq!(sought(reader, "nobody's", START).unwrap(), None);
     }
 
     #[test]
@@ -269,7 +269,7 @@ mod tests {
             let at = world.put(revocation(kind, value));
             world.put(revocation(TargetKind::Serial, "it"));
             let reader = world.ledger.reader();
-            let found = ended(&reader, (index, &body), START + 30_000).unwrap();
+            let found = ended(reader, (index, &body), START + 30_000).unwrap();
             let found = found.unwrap();
             assert_eq!(found.record, Some(if hit { at } else { at + 1 }), "{value}");
             assert_eq!(found.by, "revocation");
@@ -284,7 +284,7 @@ mod tests {
         // It had ended by itself before.
         world.put(revocation(TargetKind::Serial, "it"));
         let reader = world.ledger.reader();
-        let now = |now| ended(&reader, (index, &body), now).unwrap();
+        let now = |now| ended(reader, (index, &body), now).unwrap();
         assert_eq!(now(START + 1_000), None);
         let expired = now(START + 60_000).unwrap();
         assert_eq!(

@@ -71,7 +71,8 @@ async fn a_refusal_of_an_enclave_is_made_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_changes_what_an_enclave_showed_is_found_out() {
     let site = Site::start(&(sgx() + &nitro()), "").await;
-    let lies: [(&str, &[(&str, usize, &str)]); 2] = [
+    type Lie = (&'static str, usize, &'static str);
+    let lies: [(&str, &[Lie]); 2] = [
         // From the end: of the document its signature; of the key's blob the key; of the nonce its random bytes; of
         // the channel the server's key.
         (

@@ -182,7 +182,7 @@ async fn an_invariant_held_until_two_authors_removed_it_and_anyone_can_prove_it_
         let origin = format!("{DOMAIN}/server");
         ledger::LedgerKey::new(&origin, other.public_key().clone()).unwrap()
     };
-    let refused = server::Past::open(&site.dir.path().join("data"), trust_of_others);
+    let refused = server::Past::open(&site.dir.path().join("data"), &trust_of_others);
     assert_eq!(refused.err().unwrap().code, "HELD-LEDGER");
     // A blob that is gone takes the answer with it.
     std::fs::remove_dir_all(site.dir.path().join("data/blobs")).unwrap();
