@@ -210,9 +210,12 @@ fn no_more_records_are_said_to_answer_than_there_are() {
             .output()
             .expect("it runs");
         let told = said(&output);
-        for line in told.lines().filter(|line| line.contains(" answer; ")) {
-            let (numbers, _) = line.split_once(" records answer").expect(line);
-            let numbers = numbers.rsplit_once(": ").map_or(numbers, |(_, rest)| rest);
+        let heads = told
+            .lines()
+            .filter(|line| line.contains(" records, as of "));
+        for line in heads.filter(|line| line.contains(" answer; ")) {
+            let (_, rest) = line.rsplit_once(": ").expect(line);
+            let (numbers, _) = rest.split_once(" answer; ").expect(line);
             seen += 1;
             if let Some((some, all)) = numbers.split_once(" of ") {
                 let number = |text: &str| text.trim().parse::<u64>().expect(line);
