@@ -335,7 +335,7 @@ impl Config {
             publish.check()?;
         }
         let day = 86_400;
-        for (key, value, low, high) in [
+        within(&[
             ("lifetimes.x509_s", self.lifetimes.x509_s, 10, day),
             ("lifetimes.jwt_s", self.lifetimes.jwt_s, 10, day),
             ("lifetimes.node_s", self.lifetimes.node_s, 10, 30 * day),
@@ -379,17 +379,7 @@ impl Config {
                 1,
                 1_000_000_000,
             ),
-        ] {
-            if !(low..=high).contains(&value) {
-                return Err(ConfigError::Range {
-                    key,
-                    value,
-                    low,
-                    high,
-                });
-            }
-        }
-        Ok(())
+        ])
     }
 
     /// The JSON Schema of `server.toml`.
@@ -430,6 +420,21 @@ impl Config {
             *dir = base.join(&*dir);
         }
     }
+}
+
+/// Each is a key, its value, and the lowest and the highest that it may have.
+fn within(values: &[(&'static str, u64, u64, u64)]) -> Result<(), ConfigError> {
+    for &(key, value, low, high) in values {
+        if !(low..=high).contains(&value) {
+            return Err(ConfigError::Range {
+                key,
+                value,
+                low,
+                high,
+            });
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

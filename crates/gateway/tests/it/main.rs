@@ -15,6 +15,7 @@ mod delegated;
 mod faulty_disk;
 mod metrics;
 mod new_log;
+mod old_ledger;
 mod pushed;
 mod recording;
 mod recovery;

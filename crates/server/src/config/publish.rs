@@ -1,6 +1,6 @@
 //! `[publish]` of `server.toml`: the object store that the ledger is published to, and how often.
 
-use super::ConfigError;
+use super::{ConfigError, within};
 use objects::{Settings, Style};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -71,20 +71,10 @@ const fn entries() -> bool {
 
 impl Publish {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        for (key, value, low, high) in [
+        within(&[
             ("publish.interval_ms", self.interval_ms, 50, 3_600_000),
             ("publish.timeout_ms", self.timeout_ms, 100, 600_000),
-        ] {
-            if !(low..=high).contains(&value) {
-                return Err(ConfigError::Range {
-                    key,
-                    value,
-                    low,
-                    high,
-                });
-            }
-        }
-        Ok(())
+        ])
     }
 
     pub(super) fn rebase(&mut self, base: &Path) {

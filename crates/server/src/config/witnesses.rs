@@ -1,6 +1,6 @@
 //! `[witnesses]` of `server.toml`: who looks at this ledger, and how often they are asked.
 
-use super::ConfigError;
+use super::{ConfigError, within};
 use ledger::{LedgerKey, Policy};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -51,21 +51,11 @@ const fn timeout_ms() -> u64 {
 
 impl Witnesses {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        for (key, value, low, high) in [
+        within(&[
             ("witnesses.cadence_ms", self.cadence_ms, 50, 600_000),
             ("witnesses.refresh_s", self.refresh_s, 1, 86_400),
             ("witnesses.timeout_ms", self.timeout_ms, 100, 60_000),
-        ] {
-            if !(low..=high).contains(&value) {
-                return Err(ConfigError::Range {
-                    key,
-                    value,
-                    low,
-                    high,
-                });
-            }
-        }
-        Ok(())
+        ])
     }
 
     pub(super) fn rebase(&mut self, base: &Path) {

@@ -41,6 +41,8 @@ mod joining;
 mod kernel;
 mod labels;
 mod nitro;
+#[path = "../../../gateway/tests/it/old_ledger.rs"]
+mod old_ledger;
 mod packs;
 mod passing;
 mod people;
