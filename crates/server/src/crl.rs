@@ -68,7 +68,7 @@ pub(crate) async fn refresh(core: &Arc<Core>) -> Result<bool, Refusal> {
 /// returns whether it did. Reads records and signs: blocks.
 pub(crate) fn remake(core: &Core) -> Result<bool, Refusal> {
     let failed =
-        |error: &dyn std::error::Error| Refusal::internal("making revocation lists", error);
+        |error: &(dyn std::error::Error + 'static)| Refusal::internal("making revocation lists", error);
     let mut made = core
         .lists
         .made

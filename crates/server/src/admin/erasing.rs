@@ -304,6 +304,8 @@ fn told(plan: &Plan, subject: Option<&ApprovalSubject>) -> Value {
     });
     json!({
         "done": false,
+        // What only records name that were pruned is not found, and stays.
+        "pruned": plan.pruned,
         "erased": plan.items.iter().map(item).collect::<Vec<_>>(),
         "kept": kept.collect::<Vec<_>>(),
         "before": plan.before,

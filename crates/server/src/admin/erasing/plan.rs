@@ -9,6 +9,7 @@ use estate::{Estate, EstateFiles};
 use facts::Finding;
 use ledger::body::{AssumeRefused, ErasedItem, EstateVersion, Issuance, Proof, Verdict};
 use ledger::{Decimal, HexDigest, Record, RecordType};
+use ledger_store::StoreError;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Of a machine that was revoked, and not merely evicted or locked.
@@ -57,6 +58,8 @@ pub(super) struct Plan {
     pub(super) before: u64,
     /// Records of this ledger that name the identity in clear.
     pub(super) clear: u64,
+    /// What is gone of the ledger, in words: contents that only such records name are not found.
+    pub(super) pruned: Option<String>,
     /// What the reason must not say, in lower case.
     pub(super) secrets: BTreeSet<String>,
     /// Who asks for the contents, as far as the ledger was read.
@@ -93,7 +96,14 @@ fn named(record: &Record) -> Vec<(&'static str, HexDigest)> {
 impl Plan {
     /// All that the request is about, whoever lives by it.
     pub(super) fn find(core: &Core, whom: &Whom) -> Result<Self, Refusal> {
-        let mut plan = Self::default();
+        let pruned = core.journal.reader().pruned();
+        let mut plan = Self {
+            pruned: pruned.map(|pruned| {
+                let (last, by) = (pruned.minimum.saturating_sub(1), pruned.record);
+                format!("records 1 to {last} were pruned by record {by}: contents that they alone name are not found, and stay")
+            }),
+            ..Self::default()
+        };
         let mut found = BTreeMap::new();
         let size = core.journal.reader().size();
         let mut places: BTreeSet<u64> = whom.records.iter().copied().collect();
@@ -338,9 +348,15 @@ fn read(core: &Core, index: u64) -> Result<Record, Refusal> {
 fn walk(core: &Core, mut index: u64, mut see: impl FnMut(u64, &Record)) -> Result<u64, Refusal> {
     let reader = core.journal.reader();
     loop {
-        let records = reader
-            .read(index..index.saturating_add(BATCH))
-            .map_err(|error| Refusal::internal("reading the ledger", &error))?;
+        let read = reader.read(index..index.saturating_add(BATCH));
+        // What is gone names nothing here any more, and the answer says so.
+        if let Err(StoreError::Pruned { minimum, .. }) = read {
+            let beside = reader.kept_beside();
+            let next = beside.into_iter().find(|kept| *kept > index);
+            index = next.unwrap_or(minimum).min(minimum);
+            continue;
+        }
+        let records = read.map_err(|error| Refusal::internal("reading the ledger", &error))?;
         if records.is_empty() {
             return Ok(index);
         }
