@@ -181,6 +181,18 @@ impl Reader {
         kept.map_or_else(Vec::new, |kept| kept.apart.keys().copied().collect())
     }
 
+    /// The lowest index from `from` on whose record was not pruned: where whoever walks over what is left goes on.
+    #[must_use]
+    pub fn next_there(&self, from: u64) -> u64 {
+        match self.log.kept() {
+            Some(kept) if from < kept.pruned.minimum && kept.beside(from).is_none() => {
+                let next = kept.apart.range(from..).next();
+                next.map_or(kept.pruned.minimum, |(index, _)| *index)
+            }
+            _ => from,
+        }
+    }
+
     /// Refuses what is gone, and the first record, of which nothing but itself is left.
     fn there(&self, index: u64) -> Result<(), StoreError> {
         match self.log.kept() {

@@ -135,7 +135,7 @@ fn held(pruning: &Pruning, what: String) -> StartError {
         Finding::new("PRUNE-HELD", "more is needed still than can be kept beside what stays")
             .expected("64 MiB of records at most")
             .observed(format!("{what}: {}", kept.join(", ")))
-            .next("name an earlier time with --before, or let machines that are gone for good be issued nothing more: trilith revoke --machine NAME --reason TEXT"),
+            .next("name an earlier time with --before"),
     )
 }
 

@@ -9,7 +9,6 @@ use estate::{Estate, EstateFiles};
 use facts::Finding;
 use ledger::body::{AssumeRefused, ErasedItem, EstateVersion, Issuance, Proof, Verdict};
 use ledger::{Decimal, HexDigest, Record, RecordType};
-use ledger_store::StoreError;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Of a machine that was revoked, and not merely evicted or locked.
@@ -348,15 +347,11 @@ fn read(core: &Core, index: u64) -> Result<Record, Refusal> {
 fn walk(core: &Core, mut index: u64, mut see: impl FnMut(u64, &Record)) -> Result<u64, Refusal> {
     let reader = core.journal.reader();
     loop {
-        let read = reader.read(index..index.saturating_add(BATCH));
-        // What is gone names nothing here any more, and the answer says so.
-        if let Err(StoreError::Pruned { minimum, .. }) = read {
-            let beside = reader.kept_beside();
-            let next = beside.into_iter().find(|kept| *kept > index);
-            index = next.unwrap_or(minimum).min(minimum);
-            continue;
-        }
-        let records = read.map_err(|error| Refusal::internal("reading the ledger", &error))?;
+        // What is gone is left out, and the answer says so.
+        index = reader.next_there(index);
+        let records = reader
+            .read(index..index.saturating_add(BATCH))
+            .map_err(|error| Refusal::internal("reading the ledger", &error))?;
         if records.is_empty() {
             return Ok(index);
         }
