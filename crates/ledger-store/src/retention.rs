@@ -351,7 +351,11 @@ impl Ledger {
         let first = both.is_empty();
         both.extend(apart.clone());
         if !both.is_empty() {
-            let all = if first { beside.clone() } else { apart_bytes(&both)? };
+            let all = if first {
+                beside.clone()
+            } else {
+                apart_bytes(&both)?
+            };
             put(APART, &all)?;
         }
         let intent = Pruned {

@@ -225,7 +225,10 @@ pub(crate) fn mirrored(
     };
     // c2sp.org/tlog-mirror: a mirror cosigns a checkpoint once it has every entry below it.
     let mut mirrors = policy.witnesses().iter().filter(|witness| {
-        let named = settings.mirrors.iter().any(|name| name == witness.key.name());
+        let named = settings
+            .mirrors
+            .iter()
+            .any(|name| name == witness.key.name());
         named && matches!(witness.key.verify(&note), Ok(Some(_)))
     });
     let found = mirrors.next();

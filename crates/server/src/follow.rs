@@ -391,8 +391,9 @@ async fn recovered(allowed: &mut watch::Receiver<bool>) {
 
 /// The record at `index` under the published checkpoint.
 fn receipt(reader: &Reader, index: u64, published: &Published) -> Result<Receipt, Refusal> {
-    let failed =
-        |error: &(dyn std::error::Error + 'static)| Refusal::internal("reading a record for a gateway", error);
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        Refusal::internal("reading a record for a gateway", error)
+    };
     Ok(Receipt {
         record: reader
             .record(index)

@@ -25,7 +25,9 @@ pub(crate) fn roots(state: &State) -> Needed {
     }
     if let Some(row) = state.estate() {
         add(row.index, "the estate in force");
-        row.proof.into_iter().for_each(|proof| add(proof, "the estate in force"));
+        row.proof
+            .into_iter()
+            .for_each(|proof| add(proof, "the estate in force"));
     }
     if let Some(row) = state.bundle() {
         add(row.index, "the trust bundle");
@@ -33,22 +35,36 @@ pub(crate) fn roots(state: &State) -> Needed {
     for row in &rows.nodes {
         add(row.verdict, "machines");
         let acts = [row.stated, row.locked_at, row.readmitted, row.dead_before];
-        acts.into_iter().flatten().for_each(|index| add(index, "machines"));
+        acts.into_iter()
+            .flatten()
+            .for_each(|index| add(index, "machines"));
     }
     for row in &rows.tokens {
         add(row.created, "join tokens");
-        row.spent.into_iter().for_each(|index| add(index, "join tokens"));
+        row.spent
+            .into_iter()
+            .for_each(|index| add(index, "join tokens"));
     }
-    rows.svids.iter().for_each(|row| add(row.index, "SVIDs that have not expired"));
+    rows.svids
+        .iter()
+        .for_each(|row| add(row.index, "SVIDs that have not expired"));
     for row in &rows.delegations {
         add(row.index, "delegations that have not ended");
     }
-    rows.revocations.iter().for_each(|row| add(row.index, "revocations"));
-    rows.gateways.iter().for_each(|row| add(row.anchor, "anchors of gateways"));
+    rows.revocations
+        .iter()
+        .for_each(|row| add(row.index, "revocations"));
+    rows.gateways
+        .iter()
+        .for_each(|row| add(row.anchor, "anchors of gateways"));
     for (_, _, indices) in state.seals() {
-        indices.into_iter().for_each(|index| add(index, "approved boots"));
+        indices
+            .into_iter()
+            .for_each(|index| add(index, "approved boots"));
     }
-    state.recoveries().for_each(|index| add(index, "recoveries"));
+    state
+        .recoveries()
+        .for_each(|index| add(index, "recoveries"));
     state.erasures().for_each(|index| add(index, "erasures"));
     for (_, index, _, _) in state.misbehaved() {
         add(index, "keys that signed two histories");

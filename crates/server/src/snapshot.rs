@@ -63,7 +63,10 @@ pub(crate) fn before(reader: &Reader, end: u64) -> Result<Option<Named>, StoreEr
 fn named(index: u64, bytes: &[u8]) -> Option<Named> {
     // Most records are not even looked into.
     let name = RecordType::Snapshot.as_str().as_bytes();
-    bytes.windows(name.len()).any(|window| window == name).then_some(())?;
+    bytes
+        .windows(name.len())
+        .any(|window| window == name)
+        .then_some(())?;
     let body = Record::parse(bytes).ok()?.expect_body().ok()?;
     Some(Named { index, body })
 }
@@ -116,18 +119,30 @@ pub(crate) fn usable(
         return refused("SNAPSHOT-FORMAT", format!("the format {:?}", body.format));
     }
     if size > *index {
-        return refused("SNAPSHOT-FALSE", "it tells of records that came after it".to_owned());
+        return refused(
+            "SNAPSHOT-FALSE",
+            "it tells of records that came after it".to_owned(),
+        );
     }
     let root = Digest(reader.root(size)?);
     if root != body.root {
-        return refused("SNAPSHOT-FALSE", format!("it names another root than {root}, which these records have"));
+        return refused(
+            "SNAPSHOT-FALSE",
+            format!("it names another root than {root}, which these records have"),
+        );
     }
     let Some(bytes) = get(&digest)? else {
-        return refused("SNAPSHOT-LOST", "the blob is not there, or another".to_owned());
+        return refused(
+            "SNAPSHOT-LOST",
+            "the blob is not there, or another".to_owned(),
+        );
     };
     match read(&bytes) {
         Ok(state) if state.applied() == size => Ok(Ok(state)),
-        Ok(state) => refused("SNAPSHOT-FALSE", format!("a state after {} records", state.applied())),
+        Ok(state) => refused(
+            "SNAPSHOT-FALSE",
+            format!("a state after {} records", state.applied()),
+        ),
         Err(what) => refused("SNAPSHOT-FALSE", what),
     }
 }

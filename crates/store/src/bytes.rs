@@ -63,13 +63,15 @@ impl Snapshot {
         let applied = applied.ok_or(BytesError::Format)?;
         let mut found = Self::default();
         for (at, line) in lines {
-            found
-                .take(line)
-                .ok_or(BytesError::Row { line: at.saturating_add(1) })?;
+            found.take(line).ok_or(BytesError::Row {
+                line: at.saturating_add(1),
+            })?;
         }
         match found.to_bytes(applied) == bytes {
             true => Ok((applied, found)),
-            false => Err(BytesError::Canonical("its lines are in another order or form")),
+            false => Err(BytesError::Canonical(
+                "its lines are in another order or form",
+            )),
         }
     }
 
@@ -173,10 +175,16 @@ mod tests {
                 "{format:?}"
             );
         }
-        assert_eq!(refused("[\"trilith.dev/state/v2\",9]\n"), BytesError::Format);
+        assert_eq!(
+            refused("[\"trilith.dev/state/v2\",9]\n"),
+            BytesError::Format
+        );
         assert_eq!(refused(&good.replace(",9]", ",-9]")), BytesError::Format);
         assert!(matches!(refused(good.trim_end()), BytesError::Canonical(_)));
-        assert!(matches!(refused(&good.replace("[\"meta\",", "[ \"meta\",")), BytesError::Canonical(_)));
+        assert!(matches!(
+            refused(&good.replace("[\"meta\",", "[ \"meta\",")),
+            BytesError::Canonical(_)
+        ));
         for (from, to) in [
             ("\"token\"", "\"tokens\""),
             (",7,null", ",7,null,null"),
@@ -194,7 +202,10 @@ mod tests {
         let moved = lines.join("\n") + "\n";
         assert!(matches!(refused(&moved), BytesError::Canonical(_)));
         for end in 0..good.len() {
-            assert!(Snapshot::from_bytes(&good.as_bytes()[..end]).is_err() || good.as_bytes()[end - 1] == b'\n');
+            assert!(
+                Snapshot::from_bytes(&good.as_bytes()[..end]).is_err()
+                    || good.as_bytes()[end - 1] == b'\n'
+            );
         }
     }
 }

@@ -4,9 +4,9 @@ mod decisions;
 mod new_log;
 mod snapshot;
 
+use crate::Failure;
 use crate::arguments::{Global, Role, ServerArguments, ServerCommand};
 use crate::runtime::{block_on, cancelled_by_signal};
-use crate::Failure;
 use anyhow::Context as _;
 use facts::Finding;
 use gateway_postgres::RunError;
@@ -30,7 +30,9 @@ fn protected(outcome: std::io::Result<()>) -> Result<(), Failure> {
 pub(crate) fn server(arguments: ServerArguments, global: &Global) -> Result<(), Failure> {
     match &arguments.command {
         Some(ServerCommand::NewLog(arguments)) => return new_log::run(arguments),
-        Some(ServerCommand::RebuildState(arguments)) => return snapshot::rebuild(arguments, global),
+        Some(ServerCommand::RebuildState(arguments)) => {
+            return snapshot::rebuild(arguments, global);
+        }
         Some(ServerCommand::Snapshot(arguments)) => return snapshot::snapshot(arguments, global),
         Some(ServerCommand::Prune(arguments)) => return snapshot::prune(arguments, global),
         None => {}

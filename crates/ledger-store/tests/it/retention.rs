@@ -162,11 +162,7 @@ fn what_is_left_verifies_and_what_is_gone_says_so() {
     assert!(Folder::is_ledger(dir.path()));
 }
 
-fn prune_but(
-    ledger: &Ledger,
-    keep: u64,
-    needed: &[u64],
-) -> Result<Option<Pruned>, StoreError> {
+fn prune_but(ledger: &Ledger, keep: u64, needed: &[u64]) -> Result<Option<Pruned>, StoreError> {
     let drafts = |minimum| Ok(vec![draft("before it"), retention(minimum)]);
     ledger.prune_but(keep, needed, drafts)
 }
@@ -176,7 +172,9 @@ fn what_is_needed_still_is_kept_and_nothing_else() {
     let (dir, signer) = (tempfile::tempdir().unwrap(), signer());
     let ledger = open(dir.path(), &signer).unwrap();
     fill(&ledger, 1_200);
-    let pruned = prune_but(&ledger, 800, &[700, 3, 300, 900]).unwrap().unwrap();
+    let pruned = prune_but(&ledger, 800, &[700, 3, 300, 900])
+        .unwrap()
+        .unwrap();
     assert_eq!((pruned.minimum, pruned.record), (768, 1_201));
     assert_eq!(text_of(ledger.reader(), 1_200), "before it");
     let kept = |reader: &Reader, indices: &[u64]| {
@@ -185,7 +183,11 @@ fn what_is_needed_still_is_kept_and_nothing_else() {
         for index in indices {
             assert_eq!(text_of(reader, *index), index.to_string());
             assert_eq!(reader.read(*index..size).unwrap().len(), 1);
-            reader.receipt(*index).unwrap().verify(&key(&signer)).unwrap();
+            reader
+                .receipt(*index)
+                .unwrap()
+                .verify(&key(&signer))
+                .unwrap();
         }
         let mut there = Vec::new();
         let mut at = reader.next_there(0);

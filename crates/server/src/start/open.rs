@@ -4,8 +4,8 @@ use super::new_log;
 use crate::config::{Config, ConfigError, Custody as CustodyConfig};
 use crate::elsewhere::Elsewhere;
 use crate::lineage::{self, Alone, Keys};
-use crate::revoke::Postponed;
 use crate::needed;
+use crate::revoke::Postponed;
 use crate::signing::{HeadError, HeadFile};
 use crate::snapshot::{self, Begun};
 use crate::state::{FoldError, State};
@@ -313,7 +313,9 @@ fn all_there(state: &State, reader: &Reader) -> Result<(), StartError> {
             "SERVER-KEPT",
             "a record that is needed still was pruned, and is not kept beside what is left",
         )
-        .expected(format!("record {index}, for {what}, in the file `apart` of the ledger's folder"))
+        .expected(format!(
+            "record {index}, for {what}, in the file `apart` of the ledger's folder"
+        ))
         .observed(format!("{} records there", reader.kept_beside().len()))
         .next("restore that file from a backup of the data directory of after the pruning"),
     ))
@@ -327,12 +329,7 @@ struct CaughtUp {
 }
 
 /// Where the state begins of which the database has nothing, or less than what was pruned.
-fn begin(
-    state: &State,
-    reader: &Reader,
-    blobs: &Blobs,
-    base: Base,
-) -> Result<Begun, StartError> {
+fn begin(state: &State, reader: &Reader, blobs: &Blobs, base: Base) -> Result<Begun, StartError> {
     let pruned = reader.pruned();
     let gone = pruned.filter(|pruned| state.applied() < pruned.minimum);
     let empty = state.applied() == 0 && reader.size() > 0;

@@ -79,7 +79,10 @@ pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
         StartError::Refused(
             Finding::new("PRUNE-NOTHING", "there is no whole segment of such records")
                 .expected(format!("records before {}", ask.before))
-                .observed(format!("{} records, the first {old} old enough", reader.size()))
+                .observed(format!(
+                    "{} records, the first {old} old enough",
+                    reader.size()
+                ))
                 .next("prune later: segments of 64 MiB go as a whole"),
         )
     })?;
@@ -129,13 +132,19 @@ pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
 }
 
 fn held(pruning: &Pruning, what: String) -> StartError {
-    let kept = pruning.kept.iter().map(|(what, count)| format!("{count} for {what}"));
+    let kept = pruning
+        .kept
+        .iter()
+        .map(|(what, count)| format!("{count} for {what}"));
     let kept: Vec<String> = kept.collect();
     StartError::Refused(
-        Finding::new("PRUNE-HELD", "more is needed still than can be kept beside what stays")
-            .expected("64 MiB of records at most")
-            .observed(format!("{what}: {}", kept.join(", ")))
-            .next("name an earlier time with --before"),
+        Finding::new(
+            "PRUNE-HELD",
+            "more is needed still than can be kept beside what stays",
+        )
+        .expected("64 MiB of records at most")
+        .observed(format!("{what}: {}", kept.join(", ")))
+        .next("name an earlier time with --before"),
     )
 }
 
@@ -159,7 +168,10 @@ fn holder(
         let copy = Copy::open(path)?;
         let own = config.data_dir.join("ledger");
         if std::fs::canonicalize(copy.path()).ok() == std::fs::canonicalize(own).ok() {
-            return Err(not_copied(minimum, "the folder is the server's own".to_owned()));
+            return Err(not_copied(
+                minimum,
+                "the folder is the server's own".to_owned(),
+            ));
         }
         let mut frontier = Frontier::new();
         copy.show(0..minimum, |_, bytes| {
@@ -168,16 +180,24 @@ fn holder(
         })?;
         copy.same(reader, minimum, frontier.root())?;
         let size = copy.size();
-        return Ok(format!("in a copy of {size} records, of which these were read"));
+        return Ok(format!(
+            "in a copy of {size} records, of which these were read"
+        ));
     }
-    let Some(witnesses) = config.witnesses.as_ref().filter(|it| !it.mirrors.is_empty()) else {
+    let Some(witnesses) = config
+        .witnesses
+        .as_ref()
+        .filter(|it| !it.mirrors.is_empty())
+    else {
         let what = "server.toml names no mirror, and no copy was named";
         return Err(not_copied(minimum, what.to_owned()));
     };
     let key = opened.ledger.key();
     let mirrored = cosign::mirrored(witnesses, &config.data_dir, reader, key, minimum);
     match mirrored.map_err(StartError::Refused)? {
-        Some((name, size)) => Ok(format!("at the mirror {name}, which has cosigned {size} records")),
+        Some((name, size)) => Ok(format!(
+            "at the mirror {name}, which has cosigned {size} records"
+        )),
         None => Err(not_copied(
             minimum,
             format!(

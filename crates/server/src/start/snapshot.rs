@@ -43,10 +43,13 @@ pub fn snapshot(config: &Config, by: &str) -> Result<Snapshotted, StartError> {
     let size = reader.size();
     if size == 0 {
         return Err(StartError::Refused(
-            Finding::new("SNAPSHOT-EMPTY", "there is no state: the ledger has no record")
-                .expected("the data directory of a server that has run")
-                .observed(config.data_dir.display().to_string())
-                .next("start the server once, and stop it"),
+            Finding::new(
+                "SNAPSHOT-EMPTY",
+                "there is no state: the ledger has no record",
+            )
+            .expected("the data directory of a server that has run")
+            .observed(config.data_dir.display().to_string())
+            .next("start the server once, and stop it"),
         ));
     }
     if let Some(named) = standing(&opened)? {
@@ -95,10 +98,13 @@ pub(super) fn make(opened: &Opened) -> Result<RecordBuilder, StartError> {
     let bytes = snapshot::bytes_of(state);
     let blob = opened.blobs.put(&bytes).map_err(|error| match error {
         StoreError::BlobTooLarge { length, limit } => StartError::Refused(
-            Finding::new("SNAPSHOT-LARGE", "the state is larger than a snapshot may be")
-                .expected(format!("{limit} bytes at most"))
-                .observed(format!("{length} bytes"))
-                .next("take it when fewer SVIDs live: shorten `lifetimes` in server.toml"),
+            Finding::new(
+                "SNAPSHOT-LARGE",
+                "the state is larger than a snapshot may be",
+            )
+            .expected(format!("{limit} bytes at most"))
+            .observed(format!("{length} bytes"))
+            .next("take it when fewer SVIDs live: shorten `lifetimes` in server.toml"),
         ),
         error => error.into(),
     })?;
@@ -282,7 +288,11 @@ pub fn check_snapshots(config: &Config, copy: &Path, restore: bool) -> Result<Ch
         let bytes = snapshot::bytes_of(&state);
         if HexDigest::of(&bytes) != one.body.state.sha256 {
             let given = one.body.state.sha256.0;
-            return Err(StartError::Refused(false_one(one.index, &crypto::sha256(&bytes), &given)));
+            return Err(StartError::Refused(false_one(
+                one.index,
+                &crypto::sha256(&bytes),
+                &given,
+            )));
         }
         checked.sound.push(one.index);
         if restore && blobs_in(config).get(&one.body.state.sha256)?.is_none() {
@@ -303,8 +313,13 @@ impl Copy {
     /// `path`: a data directory, or the folder of its ledger.
     pub(super) fn open(path: &Path) -> Result<Self, StartError> {
         let within = path.join("ledger");
-        let dir = if within.is_dir() { within } else { path.to_owned() };
-        let folder = Folder::open(&dir).map_err(|error| unread(path, &facts::with_causes(&error)))?;
+        let dir = if within.is_dir() {
+            within
+        } else {
+            path.to_owned()
+        };
+        let folder =
+            Folder::open(&dir).map_err(|error| unread(path, &facts::with_causes(&error)))?;
         Ok(Self { path: dir, folder })
     }
 
@@ -338,14 +353,23 @@ impl Copy {
     }
 
     /// That what was read of it is what the server's ledger has.
-    pub(super) fn same(&self, reader: &Reader, size: u64, root: [u8; 32]) -> Result<(), StartError> {
+    pub(super) fn same(
+        &self,
+        reader: &Reader,
+        size: u64,
+        root: [u8; 32],
+    ) -> Result<(), StartError> {
         let ours = reader.root(size)?;
         if ours == root {
             return Ok(());
         }
         Err(unread(
             &self.path,
-            &format!("its first {size} records have the root {}, the server's {}", Digest(root), Digest(ours)),
+            &format!(
+                "its first {size} records have the root {}, the server's {}",
+                Digest(root),
+                Digest(ours)
+            ),
         ))
     }
 }

@@ -2,7 +2,7 @@
 //! whatever it is computed from; what lives goes on; and what is gone is told.
 
 use crate::erasing::{ADA, erase, of, with_ada};
-use crate::harness::{Fixture, estate, finding, get};
+use crate::harness::{Fixture, estate, estate_of_two, finding, get};
 use crate::recovering::{Scene, admitted, payments, until};
 use crate::surviving::copy;
 use crypto::Custody as _;
@@ -96,16 +96,25 @@ async fn the_state_of_a_snapshot_and_what_came_after_is_that_of_all_records() {
     scene.fixture.join("m6").await;
     let (index, record) = scene.fixture.records(&["snapshot"]).await.remove(0);
     assert_eq!(index, first.index);
-    assert_eq!((&record["actor"], &record["auth"]), (&BY.into(), &"uid".into()));
+    assert_eq!(
+        (&record["actor"], &record["auth"]),
+        (&BY.into(), &"uid".into())
+    );
     assert_eq!(record["body"]["size"], first.records.to_string());
     scene.fixture.stop().await;
 
     let live = server::state_digest(&config).unwrap();
     let begun = server::rebuild(&config).unwrap();
-    assert_eq!((begun.snapshot, begun.refused.len()), (Some(first.index), 0));
+    assert_eq!(
+        (begun.snapshot, begun.refused.len()),
+        (Some(first.index), 0)
+    );
     assert_eq!(begun.rebuilt, live);
     let all = server::rebuild_from_first(&config).unwrap();
-    assert_eq!((all.rebuilt, all.snapshot), (live.clone(), Some(first.index)));
+    assert_eq!(
+        (all.rebuilt, all.snapshot),
+        (live.clone(), Some(first.index))
+    );
     // Byte for byte: the state that was computed from a snapshot, written again, is what all records give.
     server::rebuild(&config).unwrap();
     let second = server::snapshot(&config, BY).unwrap();
@@ -116,7 +125,15 @@ async fn the_state_of_a_snapshot_and_what_came_after_is_that_of_all_records() {
     assert_eq!((checked.records, checked.beyond.len()), (second.records, 0));
     let bytes = std::fs::read(blob(&scene, &second.blob)).unwrap();
     let text = String::from_utf8(bytes).unwrap();
-    for row in ["node", "svid", "token", "revocation", "estate", "bundle", "gateway"] {
+    for row in [
+        "node",
+        "svid",
+        "token",
+        "revocation",
+        "estate",
+        "bundle",
+        "gateway",
+    ] {
         assert!(text.contains(&format!("\n[\"{row}\",")), "{row}: {text}");
     }
     for row in ["erased ", "link ", "clock"] {
@@ -178,21 +195,13 @@ async fn a_snapshot_that_cannot_be_used_is_left_aside_and_one_that_is_false_is_f
         let (_, rest) = text.split_once('\n').unwrap();
         format!("[\"trilith.dev/state/v1\",{size}]\n{rest}")
     };
-    let size = || Folder::open(&scene.data().join("ledger")).unwrap().reader().size();
+    let size = || {
+        Folder::open(&scene.data().join("ledger"))
+            .unwrap()
+            .reader()
+            .size()
+    };
     let format = "trilith.dev/state/v1";
-    for (index, code) in [
-        (forge(b"{}", None, None, format), "SNAPSHOT-FALSE"),
-        (forge(of(7).as_bytes(), None, None, format), "SNAPSHOT-FALSE"),
-        (forge(of(size() + 9).as_bytes(), Some(size() + 9), None, format), "SNAPSHOT-FALSE"),
-        (forge(of(size()).as_bytes(), None, Some(Digest([7; 32])), format), "SNAPSHOT-FALSE"),
-        (forge(of(size()).as_bytes(), None, None, "trilith.dev/state/v2"), "SNAPSHOT-FORMAT"),
-    ] {
-        let begun = server::rebuild(&config).unwrap();
-        let named = format!("record {index} ");
-        let refused = begun.refused.iter().find(|finding| finding.message.contains(&named));
-        assert_eq!(refused.unwrap().code, code);
-        assert_eq!(begun.snapshot, Some(made.index));
-    }
     // One that forgets a revocation is used by the server that has its key to itself: whoever has the records finds it.
     let forgetful: String = of(size())
         .lines()
@@ -202,14 +211,51 @@ async fn a_snapshot_that_cannot_be_used_is_left_aside_and_one_that_is_false_is_f
     let index = forge(forgetful.as_bytes(), None, None, format);
     assert_eq!(server::rebuild(&config).unwrap().snapshot, Some(index));
     let copied = archive(&scene, "archive-2");
-    let refused = server::check_snapshots(&config, &copied, false).unwrap_err().finding();
+    let refused = server::check_snapshots(&config, &copied, false)
+        .unwrap_err()
+        .finding();
     assert_eq!(refused.code, "SNAPSHOT-FALSE");
-    assert!(refused.message.contains(&format!("record {index} ")), "{refused}");
+    assert!(
+        refused.message.contains(&format!("record {index} ")),
+        "{refused}"
+    );
     assert_eq!(code(server::rebuild_from_first(&config)), "SNAPSHOT-FALSE");
     // What is in the database then is what the records give.
     let honest = server::state_digest(&config).unwrap();
-    std::fs::remove_file(blob(&scene, &HexDigest::of(forgetful.as_bytes()).to_string())).unwrap();
+    std::fs::remove_file(blob(
+        &scene,
+        &HexDigest::of(forgetful.as_bytes()).to_string(),
+    ))
+    .unwrap();
     assert_eq!(server::rebuild(&config).unwrap().rebuilt, honest);
+    for (index, code) in [
+        (forge(b"{}", None, None, format), "SNAPSHOT-FALSE"),
+        (
+            forge(of(7).as_bytes(), None, None, format),
+            "SNAPSHOT-FALSE",
+        ),
+        (
+            forge(of(size() + 9).as_bytes(), Some(size() + 9), None, format),
+            "SNAPSHOT-FALSE",
+        ),
+        (
+            forge(of(size()).as_bytes(), None, Some(Digest([7; 32])), format),
+            "SNAPSHOT-FALSE",
+        ),
+        (
+            forge(of(size()).as_bytes(), None, None, "trilith.dev/state/v2"),
+            "SNAPSHOT-FORMAT",
+        ),
+    ] {
+        let begun = server::rebuild(&config).unwrap();
+        let named = format!("record {index} ");
+        let refused = begun
+            .refused
+            .iter()
+            .find(|finding| finding.message.contains(&named));
+        assert_eq!(refused.unwrap().code, code, "record {index}");
+        assert_eq!(begun.snapshot, Some(made.index));
+    }
     scene.start().await;
     scene.fixture.stop().await;
 }
@@ -280,7 +326,9 @@ async fn shown(fixture: &Fixture, index: u64) -> Result<u64, String> {
         ..v1::RecordsRequest::default()
     };
     let stream = fixture.admin().await.records(request).await;
-    let mut stream = stream.map_err(|status| finding(&status).code.into_owned())?.into_inner();
+    let mut stream = stream
+        .map_err(|status| finding(&status).code.into_owned())?
+        .into_inner();
     match stream.message().await {
         Ok(item) => Ok(item.unwrap().index),
         Err(status) => Err(finding(&status).code.into_owned()),
@@ -300,7 +348,10 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
 
     // ------------------------------------------------------------ who has it
     assert_eq!(code(prune(&config, None, true)), "PRUNE-NOT-COPIED");
-    assert_eq!(code(prune(&config, Some(&scene.data()), true)), "PRUNE-NOT-COPIED");
+    assert_eq!(
+        code(prune(&config, Some(&scene.data()), true)),
+        "PRUNE-NOT-COPIED"
+    );
     let nowhere = scene.fixture.dir.path().join("keys");
     assert_eq!(code(prune(&config, Some(&nowhere), true)), "SNAPSHOT-COPY");
     let gateway = scene.gateway.data_dir.clone();
@@ -318,7 +369,10 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
     let copied = archive(&scene, "archive");
     let plan = prune(&config, Some(&copied), false).unwrap();
     assert!(plan.records.is_none() && plan.minimum >= 512, "{plan:?}");
-    assert!(plan.kept["machines"] >= 4 && plan.kept["revocations"] >= 2, "{plan:?}");
+    assert!(
+        plan.kept["machines"] >= 4 && plan.kept["revocations"] >= 2,
+        "{plan:?}"
+    );
     assert_eq!(server::state_digest(&config).unwrap(), before);
 
     // ------------------------------------------------------------ it goes
@@ -326,7 +380,9 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
     assert_eq!(done.records, Some((size, size + 1)));
     assert_eq!((done.minimum, &done.kept), (plan.minimum, &plan.kept));
     let first = std::fs::read_dir(scene.data().join("ledger/segments")).unwrap();
-    let first = first.map(|entry| entry.unwrap().file_name().into_string().unwrap()).min();
+    let first = first
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .min();
     assert!(first.unwrap()[..20].parse::<u64>().unwrap() > 0);
     let live = server::state_digest(&config).unwrap();
     assert_eq!(code(prune(&config, Some(&copied), true)), "PRUNE-NOTHING");
@@ -341,15 +397,27 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
     let folder = Folder::open(&scene.data().join("ledger")).unwrap();
     let record = folder.reader().record(size).unwrap();
     let snapshot: body::Snapshot = record.expect_body().unwrap();
-    let retention: body::Retention = folder.reader().record(size + 1).unwrap().expect_body().unwrap();
+    let retention: body::Retention = folder
+        .reader()
+        .record(size + 1)
+        .unwrap()
+        .expect_body()
+        .unwrap();
     assert_eq!(retention.snapshot.unwrap().0, size);
     assert_eq!(retention.by, BY);
-    assert!(retention.policy.ends_with(": case 7"), "{}", retention.policy);
+    assert!(
+        retention.policy.ends_with(": case 7"),
+        "{}",
+        retention.policy
+    );
     let path = blob(&scene, &snapshot.state.sha256.to_string());
     let held = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
     assert_eq!(code(server::rebuild(&config)), "SERVER-SNAPSHOT");
-    assert_eq!(code(server::check_snapshots(&config, &scene.data(), true)), "SNAPSHOT-COPY");
+    assert_eq!(
+        code(server::check_snapshots(&config, &scene.data(), true)),
+        "SNAPSHOT-COPY"
+    );
     let restored = server::check_snapshots(&config, &copied, true).unwrap();
     assert_eq!(restored.restored, [size]);
     assert_eq!(std::fs::read(&path).unwrap(), held);
@@ -371,10 +439,12 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
     scene.fixture.join("m7").await;
     payments(&scene.machine, "more").await;
     revoke(fixture, "machine", "m2").await;
-    fixture.apply(&with_ada(estate())).await.unwrap();
+    fixture.apply(&estate_of_two()).await.unwrap();
     let reader = Folder::open(&scene.data().join("ledger")).unwrap();
     let beside = reader.reader().kept_beside();
-    let gone = (1..done.minimum).find(|index| !beside.contains(index)).unwrap();
+    let gone = (1..done.minimum)
+        .find(|index| !beside.contains(index))
+        .unwrap();
     assert_eq!(shown(fixture, gone).await, Err("LEDGER-PRUNED".to_owned()));
     assert_eq!(shown(fixture, beside[0]).await, Ok(beside[0]));
     let left = fixture.records(&[]).await;
@@ -382,7 +452,11 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
     assert!(left.iter().all(|(index, _)| *index != gone));
     for (index, expected) in [(gone, Some("LEDGER-PRUNED")), (evidence, None)] {
         let question = format!("{{\"kind\":\"record\",\"ledger\":\"server\",\"index\":{index}}}");
-        let asked = fixture.admin().await.pack(v1::PackRequest { question }).await;
+        let asked = fixture
+            .admin()
+            .await
+            .pack(v1::PackRequest { question })
+            .await;
         let refused = asked.err().map(|status| finding(&status).code.into_owned());
         assert_eq!(refused.as_deref(), expected, "record {index}");
     }
@@ -401,7 +475,9 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
     // ------------------------------------------------------------ also after a restart without its database
     scene.fixture.stop().await;
     for suffix in ["", "-wal", "-shm"] {
-        drop(std::fs::remove_file(scene.data().join(format!("state.sqlite{suffix}"))));
+        drop(std::fs::remove_file(
+            scene.data().join(format!("state.sqlite{suffix}")),
+        ));
     }
     scene.start().await;
     scene.followed().await;

@@ -23,7 +23,11 @@ pub(super) fn snapshot(arguments: &ConfigArgument, global: &Global) -> Result<()
         }));
         return Ok(());
     }
-    let made = if done.already { "the last record" } else { "record" };
+    let made = if done.already {
+        "the last record"
+    } else {
+        "record"
+    };
     output::line(format_args!(
         "snapshot of the state after {} records: {made} {}, blob {} of {} bytes",
         done.records, done.index, done.blob, done.bytes
@@ -81,7 +85,8 @@ fn check(
     restore: bool,
     global: &Global,
 ) -> Result<(), Failure> {
-    let checked = server::check_snapshots(config, copy, restore).map_err(|error| error.finding())?;
+    let checked =
+        server::check_snapshots(config, copy, restore).map_err(|error| error.finding())?;
     if global.json && !restore {
         output::json(&json!({
             "records": checked.records, "sound": checked.sound, "beyond": checked.beyond,
