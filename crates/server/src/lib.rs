@@ -60,7 +60,7 @@ mod refusal;
 mod revoke;
 mod seals;
 mod signing;
-mod snapshot;
+mod snapshots;
 mod start;
 pub mod state;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::lineage::{self, Alone, Keys};
 use crate::needed;
 use crate::revoke::Postponed;
 use crate::signing::{HeadError, HeadFile};
-use crate::snapshot::{self, Begun};
+use crate::snapshots::{self, Begun};
 use crate::state::{FoldError, State};
 use crypto::{Custody, SecretBytes};
 use custody::{FileCustody, FileCustodyError};
@@ -337,7 +337,7 @@ fn begin(state: &State, reader: &Reader, blobs: &Blobs, base: Base) -> Result<Be
         return Ok(Begun::default());
     }
     let begun = match base {
-        Base::Snapshot => snapshot::begin(reader, |sha256| blobs.get(sha256))?,
+        Base::Snapshot => snapshots::begin(reader, |sha256| blobs.get(sha256))?,
         Base::First => Begun::default(),
     };
     let Some(pruned) = gone.filter(|_| begun.state.is_none()) else {

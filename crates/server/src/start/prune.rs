@@ -6,7 +6,7 @@
 //! the policy names has cosigned.
 
 use super::open::{Opened, StartError};
-use super::snapshot::{self, Copy};
+use super::snapshot::{self, Copied};
 use crate::config::Config;
 use crate::{cosign, needed};
 use facts::{Finding, Timestamp};
@@ -165,7 +165,7 @@ fn holder(
 ) -> Result<String, StartError> {
     let reader = opened.ledger.reader();
     if let Some(path) = copy {
-        let copy = Copy::open(path)?;
+        let copy = Copied::open(path)?;
         let own = config.data_dir.join("ledger");
         if std::fs::canonicalize(copy.path()).ok() == std::fs::canonicalize(own).ok() {
             return Err(not_copied(

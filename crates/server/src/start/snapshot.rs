@@ -4,7 +4,7 @@ use super::open::{self, Base, Opened, StartError};
 use super::{Rebuilt, serve};
 use crate::config::Config;
 use crate::signing::Signing;
-use crate::snapshot::{self, Named};
+use crate::snapshots::{self, Named};
 use crate::state::State;
 use facts::Finding;
 use ledger::merkle::leaf_hash;
@@ -80,13 +80,13 @@ fn told(named: &Named, already: bool) -> Snapshotted {
 /// The last record, if it is a snapshot that can be used.
 fn standing(opened: &Opened) -> Result<Option<Named>, StartError> {
     let reader = opened.ledger.reader();
-    let Some(named) = snapshot::before(reader, reader.size())? else {
+    let Some(named) = snapshots::before(reader, reader.size())? else {
         return Ok(None);
     };
     if named.index.saturating_add(1) != reader.size() {
         return Ok(None);
     }
-    let usable = snapshot::usable(&named, reader, |sha256| opened.blobs.get(sha256))?;
+    let usable = snapshots::usable(&named, reader, |sha256| opened.blobs.get(sha256))?;
     Ok(usable.is_ok().then_some(named))
 }
 
@@ -95,7 +95,7 @@ fn standing(opened: &Opened) -> Result<Option<Named>, StartError> {
 pub(super) fn make(opened: &Opened) -> Result<RecordBuilder, StartError> {
     let state = &opened.state;
     let root = opened.ledger.reader().root(state.applied())?;
-    let bytes = snapshot::bytes_of(state);
+    let bytes = snapshots::bytes_of(state);
     let blob = opened.blobs.put(&bytes).map_err(|error| match error {
         StoreError::BlobTooLarge { length, limit } => StartError::Refused(
             Finding::new(
@@ -108,7 +108,7 @@ pub(super) fn make(opened: &Opened) -> Result<RecordBuilder, StartError> {
         ),
         error => error.into(),
     })?;
-    Ok(snapshot::record(state, root, blob))
+    Ok(snapshots::record(state, root, blob))
 }
 
 /// Refuses where the running server would sign nothing.
@@ -169,7 +169,7 @@ pub fn rebuild_from_first(config: &Config) -> Result<Rebuild, StartError> {
     let mut rebuild = computed(config, Base::First)?;
     let folder = Folder::open(&config.data_dir.join("ledger"))?;
     let (reader, blobs) = (folder.reader(), blobs_in(config));
-    let begun = snapshot::begin(reader, |sha256| blobs.get(sha256))?;
+    let begun = snapshots::begin(reader, |sha256| blobs.get(sha256))?;
     rebuild.refused = begun.refused;
     let (Some(mut state), Some(index)) = (begun.state, begun.snapshot) else {
         return Ok(rebuild);
@@ -255,10 +255,10 @@ pub fn check_snapshots(config: &Config, copy: &Path, restore: bool) -> Result<Ch
     config.check()?;
     let folder = Folder::open(&config.data_dir.join("ledger"))?;
     let reader = folder.reader();
-    let copy = Copy::open(copy)?;
+    let copy = Copied::open(copy)?;
     let mut named = Vec::new();
     let mut end = reader.size();
-    while let Some(one) = snapshot::before(reader, end)? {
+    while let Some(one) = snapshots::before(reader, end)? {
         end = one.index;
         named.push(one);
     }
@@ -285,7 +285,7 @@ pub fn check_snapshots(config: &Config, copy: &Path, restore: bool) -> Result<Ch
         })?;
         checked.records = size;
         copy.same(reader, size, frontier.root())?;
-        let bytes = snapshot::bytes_of(&state);
+        let bytes = snapshots::bytes_of(&state);
         if HexDigest::of(&bytes) != one.body.state.sha256 {
             let given = one.body.state.sha256.0;
             return Err(StartError::Refused(false_one(
@@ -304,12 +304,12 @@ pub fn check_snapshots(config: &Config, copy: &Path, restore: bool) -> Result<Ch
 }
 
 /// A folder that somebody says to have the records.
-pub(super) struct Copy {
+pub(super) struct Copied {
     path: PathBuf,
     folder: Folder,
 }
 
-impl Copy {
+impl Copied {
     /// `path`: a data directory, or the folder of its ledger.
     pub(super) fn open(path: &Path) -> Result<Self, StartError> {
         let within = path.join("ledger");

@@ -96,10 +96,8 @@ async fn the_state_of_a_snapshot_and_what_came_after_is_that_of_all_records() {
     scene.fixture.join("m6").await;
     let (index, record) = scene.fixture.records(&["snapshot"]).await.remove(0);
     assert_eq!(index, first.index);
-    assert_eq!(
-        (&record["actor"], &record["auth"]),
-        (&BY.into(), &"uid".into())
-    );
+    assert_eq!(record["actor"], BY);
+    assert_eq!(record["auth"], "uid");
     assert_eq!(record["body"]["size"], first.records.to_string());
     scene.fixture.stop().await;
 
@@ -111,10 +109,7 @@ async fn the_state_of_a_snapshot_and_what_came_after_is_that_of_all_records() {
     );
     assert_eq!(begun.rebuilt, live);
     let all = server::rebuild_from_first(&config).unwrap();
-    assert_eq!(
-        (all.rebuilt, all.snapshot),
-        (live.clone(), Some(first.index))
-    );
+    assert_eq!((all.rebuilt, all.snapshot), (live, Some(first.index)));
     // Byte for byte: the state that was computed from a snapshot, written again, is what all records give.
     server::rebuild(&config).unwrap();
     let second = server::snapshot(&config, BY).unwrap();
@@ -316,6 +311,36 @@ async fn old_world() -> Scene {
     scene.start().await;
     scene.fixture.join("m6").await;
     scene
+}
+
+/// A ledger of the same name and as long, of which nothing is this one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_was_read_from_a_copy_of_this_very_ledger() {
+    let mut scene = old_world().await;
+    scene.fixture.stop().await;
+    let mut other = old_world().await;
+    other.fixture.stop().await;
+    let plan = prune(&scene.config, Some(&archive(&scene, "archive")), false).unwrap();
+    let longer = prune(&other.config, Some(&archive(&other, "archive")), false).unwrap();
+    assert!(longer.minimum >= 512 && plan.minimum >= 512);
+    fill(&other, 600);
+    for copied in [other.data(), other.fixture.dir.path().join("archive")] {
+        assert_eq!(
+            code(prune(&scene.config, Some(&copied), true)),
+            "SNAPSHOT-COPY"
+        );
+    }
+    // Of a folder that was pruned itself, although what is left of it is this ledger's.
+    let copied = archive(&scene, "archive-2");
+    prune(&scene.config, Some(&copied), true).unwrap();
+    let pruned = archive(&scene, "pruned");
+    std::fs::remove_dir_all(scene.data()).unwrap();
+    copy(&copied, &scene.data());
+    std::fs::remove_file(scene.fixture.dir.path().join("keys/ledger/highest-head")).unwrap();
+    assert_eq!(
+        code(prune(&scene.config, Some(&pruned), true)),
+        "SNAPSHOT-COPY"
+    );
 }
 
 async fn shown(fixture: &Fixture, index: u64) -> Result<u64, String> {
