@@ -371,6 +371,7 @@ async fn a_mirror_that_has_cosigned_what_goes_has_it_and_a_witness_has_not() {
         origin: head.checkpoint.origin.to_string(),
         size: head.checkpoint.size,
         root: head.checkpoint.root,
+        extensions: Vec::new(),
     };
     let now = Timestamp::now().as_millis() / 1_000;
     let cosigned = |by: &[&Cosigner], checkpoint: &ForeignCheckpoint| {

@@ -21,13 +21,13 @@ fn stopped(site: &Site) {
 const CONFIG: [&str; 2] = ["--config", "server.toml"];
 
 fn right(site: &Site, words: &[&str]) -> String {
-    let output = site.run(&[&["server"], words, &CONFIG].concat());
+    let output = site.run(&[&["server"][..], words, &CONFIG[..]].concat());
     assert!(output.status.success(), "{words:?}: {}", said(&output));
     said(&output)
 }
 
 fn refused(site: &Site, words: &[&str]) -> String {
-    let output = site.run(&[&["server"], words, &CONFIG].concat());
+    let output = site.run(&[&["server"][..], words, &CONFIG[..]].concat());
     assert_eq!(
         output.status.code(),
         Some(1),
@@ -70,13 +70,13 @@ fn a_snapshot_is_made_rebuilt_from_and_checked_with_a_copy() {
         "{checked}"
     );
     // Nothing here is a day old, or fills a segment.
-    let reason = ["--reason", "a test"];
-    let young = refused(&site, &[&["prune", "--before", "1h"], &reason[..]].concat());
+    let young = ["prune", "--before", "1h", "--reason", "a test"];
+    let young = refused(&site, &young);
     assert!(young.contains("PRUNE-YOUNG"), "{young}");
-    let nothing = refused(
-        &site,
-        &[&["prune", "--before", "2d", "--copy", "copy"], &reason[..]].concat(),
-    );
+    let words = [
+        "prune", "--before", "2d", "--reason", "a test", "--copy", "copy",
+    ];
+    let nothing = refused(&site, &words);
     assert!(nothing.contains("PRUNE-NOTHING"), "{nothing}");
     let server = site.server("");
     let running = refused(&site, &["snapshot"]);
