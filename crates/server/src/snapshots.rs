@@ -1,7 +1,7 @@
 //! Snapshots: the state after the first records of this ledger, as a blob that a record of it names.
 //!
 //! A snapshot vouches for nothing. It is as good as the key that signed the ledger: whoever has the records computes the
-//! state from them, and finds one that they do not give (`trilith server rebuild-state --check --copy FOLDER`).
+//! state from them, and finds one that they do not give (`trilith server rebuild-state --config FILE --check --copy FOLDER`).
 
 use crate::state::State;
 use facts::Finding;
@@ -106,7 +106,7 @@ pub(crate) fn usable(
 ) -> Result<Result<State, Finding>, StoreError> {
     let Named { index, body } = named;
     let (size, digest) = (body.size.0, body.state.sha256);
-    let refused = |code, what: String| {
+    let refused = |code: &'static str, what: String| {
         Ok(Err(Finding::new(
             code,
             format!("the snapshot of record {index} cannot be used"),
