@@ -29,6 +29,13 @@ pub(crate) fn roots(state: &State) -> Needed {
             .into_iter()
             .for_each(|proof| add(proof, "the estate in force"));
     }
+    // Their blobs stay, and who has a login in one has to be found to be erased.
+    for row in &rows.estates {
+        add(row.index, "versions of the estate");
+        row.proof
+            .into_iter()
+            .for_each(|proof| add(proof, "versions of the estate"));
+    }
     if let Some(row) = state.bundle() {
         add(row.index, "the trust bundle");
     }
