@@ -10,6 +10,7 @@ mod people;
 mod records;
 mod refs;
 mod resources;
+mod snapshot;
 mod verify;
 
 pub(crate) use attest::{
@@ -42,6 +43,7 @@ pub(crate) use resources::{
     McpArguments, OpenapiArguments, PostgresArguments, ProtocolArgument, ResourcesCommand,
     SyncArguments, SyncCommand,
 };
+pub(crate) use snapshot::{RebuildArguments, ServerPruneArguments};
 pub(crate) use verify::{
     PackArguments, PackQuestion, RecordRange, TrustArguments, VerifyArguments,
 };
@@ -274,16 +276,26 @@ pub struct ServerArguments {
 
 #[derive(Debug, Subcommand)]
 pub enum ServerCommand {
-    /// Drop the state store and compute it again from the ledger; the server must not be running
+    /// Drop the state store and compute it again from the newest snapshot and the ledger; the server must not be running
     #[command(
-        after_long_help = "Example:\n  trilith server rebuild-state --config /etc/trilith/server.toml"
+        after_long_help = "Examples:\n  trilith server rebuild-state --config /etc/trilith/server.toml\n  trilith server rebuild-state --config /etc/trilith/server.toml --from-first-record\n  trilith server rebuild-state --config /etc/trilith/server.toml --check --copy /backup/trilith"
     )]
-    RebuildState(ConfigArgument),
+    RebuildState(RebuildArguments),
     /// End the ledger's log and go on as a new one, under a new key; the server must not be running
     #[command(
         after_long_help = "Examples:\n  trilith server new-log --config /etc/trilith/server.toml --reason 'the key is replaced each year'\n  trilith server new-log --config /etc/trilith/server.toml --give-up --reason 'the disk of db-1 was lost; backup of Monday restored'"
     )]
     NewLog(NewLogArguments),
+    /// Keep the state after all records as a snapshot that the ledger names; the server must not be running
+    #[command(
+        after_long_help = "Example:\n  trilith server snapshot --config /etc/trilith/server.toml"
+    )]
+    Snapshot(ConfigArgument),
+    /// Take away the oldest records of the server's own ledger, once somebody else has them
+    #[command(
+        after_long_help = "The server must not run. Without --yes it prints what would go. Whole segments of 64 MiB go; hashes stay, a snapshot of the state is recorded with it, and records that something lives by are kept.\n\nExamples:\n  trilith server prune --config /etc/trilith/server.toml --before 400d --reason 'retention 400 days' --copy /archive/trilith\n  trilith server prune --config /etc/trilith/server.toml --before 400d --reason 'retention 400 days' --yes"
+    )]
+    Prune(ServerPruneArguments),
 }
 
 #[derive(Debug, Args)]
@@ -642,6 +654,7 @@ mod tests {
             "server --config s.toml --admin-socket /tmp/a.sock",
             "--admin-socket /tmp/a.sock server --config s.toml",
             "server rebuild-state --config s.toml --admin-socket /tmp/a.sock",
+            "server snapshot --config s.toml --admin-socket /tmp/a.sock",
         ] {
             assert!(refused(words).contains("server.toml"), "{words}");
         }

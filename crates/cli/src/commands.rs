@@ -33,7 +33,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     match command {
         Command::Server(arguments) => {
             log_to_stderr(&global.log, global.json)?;
-            roles::server(arguments)?;
+            roles::server(arguments, &global)?;
         }
         Command::Agent(arguments) => {
             if let Some(command) = arguments.command {

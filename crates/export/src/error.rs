@@ -36,7 +36,7 @@ impl Error {
                 "the next records to be exported are gone from this folder",
             )
             .observed(error.to_string())
-            .next("export from the server's data_dir: its mirror has what gateways have pruned"),
+            .next("export from the server's data_dir: its mirror has what gateways have pruned; of the server's own ledger, from the copy that its `retention` record names"),
             Self::Ledger(error) => Finding::new("EXPORT-LEDGER", facts::with_causes(self))
                 .observed(error.code())
                 .next("name the folder of a server, gateway or decision point that you may read"),

@@ -110,11 +110,11 @@ pub fn prune(data_dir: &Path, ask: &Prune<'_>) -> Result<Pruning, Finding> {
     if !is_gateways(&origin) {
         return Err(Finding::new(
             "PRUNE-NOT-A-GATEWAY",
-            "only the ledgers of gateways and decision points are pruned: nobody else keeps the server's",
+            "this prunes the ledgers of gateways and decision points, which the server keeps; not the server's own",
         )
         .expected("the `data_dir` of gateway.toml or pdp.toml")
         .observed(origin.to_string())
-        .next("name it with --folder"));
+        .next("name it with --folder; of the server: trilith server prune --config FILE --before TIME --reason TEXT"));
     }
     let keys = data_dir.join("keys");
     let unusable = |what: String| {

@@ -44,15 +44,15 @@ impl Reader {
     /// ended. Empty only if the range is, or lies behind the end.
     ///
     /// # Errors
-    /// `LEDGER-PRUNED` if the range begins among what is gone: of that only the first record is read.
+    /// `LEDGER-PRUNED` if the range begins among what is gone: of that only what is kept beside is read, one by one.
     pub fn read(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreError> {
         let end = range.end.min(self.size());
         if let Some(kept) = self.log.kept().filter(|_| range.start < end)
             && range.start < kept.pruned.minimum
         {
-            return match range.start {
-                0 => Ok(vec![kept.begin.clone()]),
-                index => Err(kept.gone(index)),
+            return match kept.beside(range.start) {
+                Some(record) => Ok(vec![record.clone()]),
+                None => Err(kept.gone(range.start)),
             };
         }
         self.log.segments.read(range.start, end, READ_BYTES)
@@ -172,6 +172,25 @@ impl Reader {
     #[must_use]
     pub fn pruned(&self) -> Option<Pruned> {
         self.log.kept().map(|kept| kept.pruned)
+    }
+
+    /// Records below what is left that are kept beside, but for the first one.
+    #[must_use]
+    pub fn kept_beside(&self) -> Vec<u64> {
+        let kept = self.log.kept();
+        kept.map_or_else(Vec::new, |kept| kept.apart.keys().copied().collect())
+    }
+
+    /// The lowest index from `from` on whose record was not pruned: where whoever walks over what is left goes on.
+    #[must_use]
+    pub fn next_there(&self, from: u64) -> u64 {
+        match self.log.kept() {
+            Some(kept) if from < kept.pruned.minimum && kept.beside(from).is_none() => {
+                let next = kept.apart.range(from..).next();
+                next.map_or(kept.pruned.minimum, |(index, _)| *index)
+            }
+            _ => from,
+        }
     }
 
     /// Refuses what is gone, and the first record, of which nothing but itself is left.

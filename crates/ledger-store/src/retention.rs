@@ -14,6 +14,7 @@ use ledger::body::Retention;
 use ledger::merkle::{self, leaf_hash, verify_inclusion};
 use ledger::tile::WIDTH;
 use ledger::{Draft, Record, RecordError};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,6 +26,12 @@ const BEGIN_BYTES: usize = 1 << 20;
 /// What was pruned, in the ledger's folder: `RECORD MINIMUM`, and perhaps an intent behind it.
 const RETENTION: &str = "retention";
 const RETENTION_BYTES: usize = 4 << 10;
+/// Records that are needed still, in the ledger's folder: index, length, bytes, one after the other.
+const APART: &str = "apart";
+/// Bytes of it, at most: all of them are held in memory.
+const APART_BYTES: usize = 64 << 20;
+/// Index and length, little-endian.
+const APART_HEAD: usize = 12;
 /// How long tiles are waited for, before less is pruned than could be.
 const TILES: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
@@ -51,9 +58,19 @@ pub struct Prunable {
 pub(crate) struct Kept {
     pub(crate) pruned: Pruned,
     pub(crate) begin: Vec<u8>,
+    /// Others that were kept beside the segments, each of the tree.
+    pub(crate) apart: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Kept {
+    /// A record below the minimum, if it was kept.
+    pub(crate) fn beside(&self, index: u64) -> Option<&Vec<u8>> {
+        match index {
+            0 => Some(&self.begin),
+            index => self.apart.get(&index),
+        }
+    }
+
     /// Why record `index` is not there.
     pub(crate) const fn gone(&self, index: u64) -> StoreError {
         StoreError::Pruned {
@@ -117,7 +134,12 @@ pub(crate) fn kept(log: &Log) -> Result<Option<Kept>, StoreError> {
         Some(pruned) => {
             let begin = begin(disk, &log.dir)?;
             if proven(log, 0, &begin)? {
-                return Ok(Some(Kept { pruned, begin }));
+                let apart = apart(log, pruned.minimum)?;
+                return Ok(Some(Kept {
+                    pruned,
+                    begin,
+                    apart,
+                }));
             }
             Err(StoreError::Corrupt {
                 path: begin_path(&log.dir),
@@ -128,6 +150,68 @@ pub(crate) fn kept(log: &Log) -> Result<Option<Kept>, StoreError> {
         None if first > 0 => Err(missing(&log.dir)),
         None => Ok(None),
     }
+}
+
+/// The records below `minimum` that are kept beside the segments. One that is not of the tree is refused, and not left
+/// out: whoever needs it would be told that it was pruned.
+fn apart(log: &Log, minimum: u64) -> Result<BTreeMap<u64, Vec<u8>>, StoreError> {
+    let path = log.dir.join(APART);
+    let read = read_file(log.disk.as_ref(), &path, APART_BYTES);
+    let Some(bytes) = read.map_err(StoreError::io("cannot read", &path))? else {
+        return Ok(BTreeMap::new());
+    };
+    let corrupt = |at: u64, what: String| StoreError::Corrupt {
+        path: path.clone(),
+        at,
+        what,
+    };
+    let (mut found, mut rest) = (BTreeMap::new(), bytes.as_slice());
+    while !rest.is_empty() {
+        let at = (bytes.len() - rest.len()) as u64;
+        let (index, record, behind) =
+            first_apart(rest).ok_or_else(|| corrupt(at, "a record is not whole".to_owned()))?;
+        // What was kept for an intent that came to nothing is in a segment still.
+        if index < minimum {
+            let leaf = log.hashes(0, index, 1)?;
+            if leaf.first() != Some(&leaf_hash(record)) {
+                let what = format!("record {index} does not hash to its leaf in the tree");
+                return Err(corrupt(at, what));
+            }
+            found.insert(index, record.to_vec());
+        }
+        rest = behind;
+    }
+    Ok(found)
+}
+
+/// The first record of what is kept, and what stands behind it.
+fn first_apart(bytes: &[u8]) -> Option<(u64, &[u8], &[u8])> {
+    let (head, rest) = bytes.split_at_checked(APART_HEAD)?;
+    let (index, length) = head.split_at_checked(8)?;
+    let index = u64::from_le_bytes(index.try_into().ok()?);
+    let length = u32::from_le_bytes(length.try_into().ok()?);
+    let (record, behind) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    Some((index, record, behind))
+}
+
+fn apart_bytes(apart: &BTreeMap<u64, Vec<u8>>) -> Result<Vec<u8>, StoreError> {
+    let length: usize = apart.values().map(|one| one.len() + APART_HEAD).sum();
+    if length > APART_BYTES {
+        return Err(StoreError::Prune {
+            what: format!(
+                "{} records of {length} bytes are needed still, and at most {APART_BYTES} bytes are kept beside what stays",
+                apart.len()
+            ),
+        });
+    }
+    let mut bytes = Vec::with_capacity(length);
+    for (index, record) in apart {
+        let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(&index.to_le_bytes());
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(record);
+    }
+    Ok(bytes)
 }
 
 /// Whether the ledger has the record, and it says this.
@@ -222,13 +306,35 @@ impl Ledger {
         keep: u64,
         draft: impl FnOnce(u64) -> Result<Draft, RecordError>,
     ) -> Result<Option<Pruned>, StoreError> {
+        self.prune_but(keep, &[], |minimum| Ok(vec![draft(minimum)?]))
+    }
+
+    /// As [`Ledger::prune`], but for the records `needed`, which are kept beside the segments; `drafts` are recorded in
+    /// one commit, and the last one is the `retention` record.
+    ///
+    /// # Errors
+    /// As [`Ledger::prune`]; also if what is needed is more than can be kept so, or is not there.
+    pub fn prune_but(
+        &self,
+        keep: u64,
+        needed: &[u64],
+        drafts: impl FnOnce(u64) -> Result<Vec<Draft>, RecordError>,
+    ) -> Result<Option<Pruned>, StoreError> {
         let Some(Prunable { minimum, .. }) = self.prunable(keep)? else {
             return Ok(None);
         };
         let log = self.reader().log();
-        let draft =
-            draft(minimum).map_err(|error| StoreError::Record(std::sync::Arc::new(error)))?;
+        let drafts =
+            drafts(minimum).map_err(|error| StoreError::Record(std::sync::Arc::new(error)))?;
+        let Some(behind) = (drafts.len() as u64).checked_sub(1) else {
+            return Ok(None);
+        };
         let begin = self.reader().record(0)?.into_bytes();
+        let mut apart = BTreeMap::new();
+        for index in needed.iter().filter(|index| (1..minimum).contains(*index)) {
+            apart.insert(*index, self.reader().record(*index)?.into_bytes());
+        }
+        let beside = apart_bytes(&apart)?;
         let disk = log.disk.as_ref();
         let put = |name: &str, bytes: &[u8]| {
             let path = log.dir.join(name);
@@ -236,9 +342,25 @@ impl Ledger {
             written.map_err(StoreError::io("cannot write", &path))
         };
         put(BEGIN, &begin)?;
+        // INVARIANT: until the record is there, what an earlier pruning has kept is kept too: cut short, that one counts.
+        let before = log.kept();
+        let mut both = before
+            .as_ref()
+            .map(|kept| kept.apart.clone())
+            .unwrap_or_default();
+        let first = both.is_empty();
+        both.extend(apart.clone());
+        if !both.is_empty() {
+            let all = if first {
+                beside.clone()
+            } else {
+                apart_bytes(&both)?
+            };
+            put(APART, &all)?;
+        }
         let intent = Pruned {
             minimum,
-            record: self.reader().size(),
+            record: self.reader().size() + behind,
         };
         let lines = log
             .kept()
@@ -248,19 +370,23 @@ impl Ledger {
         let lines = lines.map(|claim| format!("{} {}\n", claim.record, claim.minimum));
         put(RETENTION, lines.collect::<String>().as_bytes())?;
 
-        let committed = self.append_reserved(draft).wait()?;
-        if committed.index() != intent.record {
+        let committed = self.append_many_reserved(drafts).wait()?;
+        let record = committed.last().map(crate::Committed::index);
+        if record != Some(intent.record) {
             return Err(StoreError::Prune {
                 what: format!(
-                    "its record is {}, and was to be {}: somebody else appended",
-                    committed.index(),
+                    "its record is {record:?}, and was to be {}: somebody else appended",
                     intent.record
                 ),
             });
         }
+        if !first {
+            put(APART, &beside)?;
+        }
         log.set_kept(Kept {
             pruned: intent,
             begin,
+            apart,
         });
         drop_segments(log)?;
         Ok(Some(intent))

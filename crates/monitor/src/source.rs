@@ -8,7 +8,7 @@ use facts::Finding;
 use hyper::StatusCode;
 use ledger::label::{LabelPath, LabelTile};
 use ledger::tile::{Kind, TilePath};
-use ledger_store::Folder;
+use ledger_store::{Folder, StoreError};
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -134,9 +134,13 @@ impl Source {
         };
         match self {
             Self::Ledger(_, None) => Ok(None),
-            Self::Ledger(folder, Some(opened)) => opened.reader().tile(path).map_err(|error| {
-                unreachable(&folder.display().to_string(), facts::with_causes(&error))
-            }),
+            Self::Ledger(folder, Some(opened)) => match opened.reader().tile(path) {
+                // As over HTTP: gone, and no fault.
+                Err(StoreError::Pruned { .. }) => Ok(None),
+                read => read.map_err(|error| {
+                    unreachable(&folder.display().to_string(), facts::with_causes(&error))
+                }),
+            },
             Self::Files(folder) => file(&folder.join(path.to_string()), most),
             Self::Http(address) => {
                 let path = path.to_string();

@@ -1,6 +1,7 @@
 //! Why a round of publishing found no good end, by who has to act.
 
 use facts::Finding;
+use ledger_store::StoreError;
 
 /// What ends a round.
 #[derive(Debug)]
@@ -28,6 +29,22 @@ impl Failure {
             .observed(why.to_string())
             .next("look at the store and the line to it; it is tried again by itself"),
         )
+    }
+
+    /// A read of the ledger on this machine's disk. What was pruned does not come back: nothing is tried again.
+    pub(crate) fn read(error: &StoreError) -> Self {
+        match error {
+            StoreError::Pruned { .. } => Self::Refused(
+                Finding::new(
+                    "PUBLISH-PRUNED",
+                    "the object store lacks records that were pruned from this server",
+                )
+                .expected("a store that has every record up to the lowest one that is left here")
+                .observed(error.to_string())
+                .next("publish to the store that had them: a new one cannot be filled from a server that was pruned"),
+            ),
+            error => Self::ledger(error),
+        }
     }
 
     /// The ledger on this machine's disk.

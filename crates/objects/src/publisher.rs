@@ -298,7 +298,7 @@ impl Publisher {
                 reader.read_signed(upto - COMMIT..upto, COMMIT_BYTES)
             });
             let read = read.await.map_err(Failure::ledger)?;
-            let (_, note) = read.map_err(Failure::ledger)?;
+            let (_, note) = read.map_err(|error| Failure::read(&error))?;
             let signed = note.and_then(|note| {
                 let signed = Checkpoint::open(&note, &self.key).ok()?;
                 let ours = signed.origin == *self.key.origin();

@@ -35,7 +35,7 @@ impl Error {
                 "this needs records that are gone from this folder",
             )
             .observed(error.to_string())
-            .next("ask with the server's data_dir as --folder: its mirror has what gateways have pruned"),
+            .next("ask with the server's data_dir as --folder: its mirror has what gateways have pruned; of the server's own ledger, with the copy that its `retention` record names"),
             Self::Ledger(error) => Finding::new("RECORDS-LEDGER", facts::with_causes(self))
                 .observed(error.code())
                 .next("name the folder of a server, gateway or decision point that you may read"),

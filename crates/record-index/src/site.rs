@@ -94,8 +94,13 @@ impl Source {
     /// What is gone of it, for people.
     fn told_gone(&self) -> Option<String> {
         let pruned = self.reader().pruned()?;
+        // A server's has no mirror at the server: its record says who has what is gone.
+        let has = match self.server {
+            true => "that record says who has them",
+            false => "the server's mirror has them",
+        };
         Some(format!(
-            "{}: records 1 to {} are gone from this folder, pruned by record {}; the server's mirror has them",
+            "{}: records 1 to {} are gone from this folder, pruned by record {}; {has}",
             self.name,
             pruned.minimum - 1,
             pruned.record

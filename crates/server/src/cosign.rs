@@ -206,6 +206,35 @@ fn kept(path: &Path, reader: &Reader, key: &LedgerKey, policy: &Policy) -> Optio
     ours.map(Arc::new)
 }
 
+/// A mirror of the policy that has the first `size` records: its name, and how many it has cosigned. By what an earlier
+/// run kept; nobody is asked.
+pub(crate) fn mirrored(
+    settings: &config::Witnesses,
+    data_dir: &Path,
+    reader: &Reader,
+    key: &LedgerKey,
+    size: u64,
+) -> Result<Option<(String, u64)>, Finding> {
+    let policy = settings.read(key).map_err(|error| error.finding())?;
+    let kept = kept(&data_dir.join(FILE), reader, key, &policy);
+    let Some(witnessed) = kept.filter(|it| it.size >= size) else {
+        return Ok(None);
+    };
+    let Ok(note) = Note::parse(&witnessed.note) else {
+        return Ok(None);
+    };
+    // c2sp.org/tlog-mirror: a mirror cosigns a checkpoint once it has every entry below it.
+    let mut mirrors = policy.witnesses().iter().filter(|witness| {
+        let named = settings
+            .mirrors
+            .iter()
+            .any(|name| name == witness.key.name());
+        named && matches!(witness.key.verify(&note), Ok(Some(_)))
+    });
+    let found = mirrors.next();
+    Ok(found.map(|witness| (witness.key.name().to_owned(), witnessed.size)))
+}
+
 /// Shows the ledger to its witnesses until the server stops.
 pub(crate) async fn run(core: Arc<Core>) {
     let Some(witnesses) = &core.witnesses else {

@@ -67,8 +67,9 @@ pub(crate) async fn refresh(core: &Arc<Core>) -> Result<bool, Refusal> {
 /// Makes the lists again if what is revoked has changed, the authorities have, or their time has come;
 /// returns whether it did. Reads records and signs: blocks.
 pub(crate) fn remake(core: &Core) -> Result<bool, Refusal> {
-    let failed =
-        |error: &dyn std::error::Error| Refusal::internal("making revocation lists", error);
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        Refusal::internal("making revocation lists", error)
+    };
     let mut made = core
         .lists
         .made

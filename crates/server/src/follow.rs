@@ -305,7 +305,7 @@ impl Follower {
         indices.sort_unstable();
         let core = Arc::clone(core);
         let read = move || -> Result<Vec<delta::Delta>, Refusal> {
-            let failed = |error: &dyn std::error::Error| {
+            let failed = |error: &(dyn std::error::Error + 'static)| {
                 Refusal::internal("reading the state for a gateway", error)
             };
             let reader = core.journal.reader();
@@ -391,8 +391,9 @@ async fn recovered(allowed: &mut watch::Receiver<bool>) {
 
 /// The record at `index` under the published checkpoint.
 fn receipt(reader: &Reader, index: u64, published: &Published) -> Result<Receipt, Refusal> {
-    let failed =
-        |error: &dyn std::error::Error| Refusal::internal("reading a record for a gateway", error);
+    let failed = |error: &(dyn std::error::Error + 'static)| {
+        Refusal::internal("reading a record for a gateway", error)
+    };
     Ok(Receipt {
         record: reader
             .record(index)

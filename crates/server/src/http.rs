@@ -140,6 +140,11 @@ fn served(read: Read, kept: &'static str) -> Response {
             (headers, bytes).into_response()
         }
         Ok(Ok(None)) => StatusCode::NOT_FOUND.into_response(),
+        // c2sp.org/tlog-tiles, "Pruning": what is gone is no fault.
+        Ok(Err(error @ StoreError::Pruned { .. })) => {
+            let said = [(header::CACHE_CONTROL, FOR_A_WHILE)];
+            (StatusCode::GONE, said, format!("LEDGER-PRUNED: {error}\n")).into_response()
+        }
         Ok(Err(error)) => {
             tracing::warn!(%error, "a tile cannot be served");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

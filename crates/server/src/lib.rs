@@ -49,6 +49,7 @@ mod listener;
 mod lock;
 mod metrics;
 mod mirrors;
+mod needed;
 mod node;
 mod past;
 mod people;
@@ -59,6 +60,7 @@ mod refusal;
 mod revoke;
 mod seals;
 mod signing;
+mod snapshots;
 mod start;
 pub mod state;
 #[cfg(test)]
@@ -73,5 +75,7 @@ pub use config::{
 };
 pub use past::Past;
 pub use start::{
-    NewLog, Rebuilt, Running, StartError, Why, new_log, rebuild_state, run, start, state_digest,
+    Checked, NewLog, Prune, Pruning, Rebuild, Rebuilt, Running, Snapshotted, StartError, Why,
+    check_snapshots, new_log, prune, rebuild, rebuild_from_first, rebuild_state, run, snapshot,
+    start, state_digest,
 };

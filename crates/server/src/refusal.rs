@@ -4,6 +4,7 @@
 //! same words as the log and the ledger.
 
 use facts::Finding;
+use ledger_store::StoreError;
 use tonic::{Code, Status};
 
 /// A request that is not done, and why.
@@ -69,8 +70,30 @@ impl Refusal {
         )
     }
 
-    /// The server's own failure: logged in full, told in short.
-    pub fn internal(what: &'static str, error: &dyn std::error::Error) -> Self {
+    /// What was pruned is no failure: told by which record, and who has it.
+    fn pruned(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        let mut cause = Some(error);
+        while let Some(error) = cause {
+            if let Some(pruned @ StoreError::Pruned { .. }) = error.downcast_ref() {
+                return Some(Self::Unknown(
+                    Finding::new(
+                        "LEDGER-PRUNED",
+                        "this needs records that are gone from this server",
+                    )
+                    .observed(pruned.to_string())
+                    .next("ask whoever has the copy that the record names: trilith ledger search --type retention"),
+                ));
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    /// The server's own failure: logged in full, told in short. What was pruned is told in full.
+    pub fn internal(what: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
+        if let Some(pruned) = Self::pruned(error) {
+            return pruned;
+        }
         let mut chain = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {

@@ -2,13 +2,19 @@
 
 mod new_log;
 mod open;
+mod prune;
 mod serve;
+mod snapshot;
 
 pub use new_log::{NewLog, Why, new_log};
 pub(crate) use open::LARGEST_BLOB;
 pub use open::StartError;
+pub use prune::{Prune, Pruning, prune};
 pub use serve::{Running, run, start};
 pub(crate) use serve::{document_bytes, take_up};
+pub use snapshot::{
+    Checked, Rebuild, Snapshotted, check_snapshots, rebuild, rebuild_from_first, snapshot,
+};
 
 use crate::config::Config;
 use crate::state::State;
@@ -32,14 +38,12 @@ impl Rebuilt {
     }
 }
 
-/// Drops the state database and computes it again from the ledger. The server must not run.
+/// As [`rebuild`], for who asks nothing else.
 ///
 /// # Errors
 /// [`StartError`] if the ledger is in use, or damaged.
 pub fn rebuild_state(config: &Config) -> Result<Rebuilt, StartError> {
-    config.check()?;
-    open::drop_state(config)?;
-    state_digest(config)
+    Ok(rebuild(config)?.rebuilt)
 }
 
 /// The state as the database has it, brought up to the end of the ledger. The server must not run.

@@ -319,6 +319,11 @@ impl State {
         rows.filter_map(|(_, index)| index.parse().ok()).collect()
     }
 
+    /// The records by which heads were given up.
+    pub(crate) fn recoveries(&self) -> impl Iterator<Item = u64> {
+        self.abandoned.values().map(|(index, _)| *index)
+    }
+
     /// The longest ledger that a recovery gave up.
     #[must_use]
     pub fn given_up_to(&self) -> u64 {

@@ -2,12 +2,16 @@
 
 use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Result, Row, Statement};
+use serde_json::Value;
 
-/// One column: an SQLite type, a way in and a way out.
+/// One column: an SQLite type, a way in and a way out; and the same as a value of a snapshot.
 pub(crate) trait Column: Sized {
     const TYPE: &'static str;
     fn bind(&self, statement: &mut Statement<'_>, index: usize) -> Result<()>;
     fn read(row: &Row<'_>, index: usize) -> Result<Self>;
+    fn told(&self) -> Value;
+    /// `None` for a value of another kind.
+    fn of(told: Value) -> Option<Self>;
 }
 
 impl Column for String {
@@ -19,6 +23,17 @@ impl Column for String {
 
     fn read(row: &Row<'_>, index: usize) -> Result<Self> {
         row.get(index)
+    }
+
+    fn told(&self) -> Value {
+        Value::from(self.as_str())
+    }
+
+    fn of(told: Value) -> Option<Self> {
+        match told {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
     }
 }
 
@@ -36,6 +51,14 @@ impl Column for u64 {
         let value: i64 = row.get(index)?;
         Self::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, value))
     }
+
+    fn told(&self) -> Value {
+        Value::from(*self)
+    }
+
+    fn of(told: Value) -> Option<Self> {
+        told.as_u64()
+    }
 }
 
 impl Column for Option<String> {
@@ -47,6 +70,17 @@ impl Column for Option<String> {
 
     fn read(row: &Row<'_>, index: usize) -> Result<Self> {
         row.get(index)
+    }
+
+    fn told(&self) -> Value {
+        self.as_deref().map_or(Value::Null, Value::from)
+    }
+
+    fn of(told: Value) -> Option<Self> {
+        match told {
+            Value::Null => Some(None),
+            told => String::of(told).map(Some),
+        }
     }
 }
 
@@ -66,6 +100,17 @@ impl Column for Option<u64> {
             _ => <u64 as Column>::read(row, index).map(Some),
         }
     }
+
+    fn told(&self) -> Value {
+        self.map_or(Value::Null, Value::from)
+    }
+
+    fn of(told: Value) -> Option<Self> {
+        match told {
+            Value::Null => Some(None),
+            told => told.as_u64().map(Some),
+        }
+    }
 }
 
 /// A JSON array in a text column.
@@ -83,5 +128,16 @@ impl Column for Vec<String> {
         serde_json::from_str(&text).map_err(|error| {
             rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(error))
         })
+    }
+
+    fn told(&self) -> Value {
+        self.iter().map(String::as_str).collect()
+    }
+
+    fn of(told: Value) -> Option<Self> {
+        match told {
+            Value::Array(texts) => texts.into_iter().map(String::of).collect(),
+            _ => None,
+        }
     }
 }

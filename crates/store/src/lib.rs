@@ -21,6 +21,7 @@
     )
 )]
 
+mod bytes;
 mod change;
 mod column;
 mod database;
@@ -29,6 +30,7 @@ mod projector;
 mod rows;
 mod table;
 
+pub use bytes::{BytesError, FORMAT};
 pub use change::{Change, Snapshot};
 pub use database::{Error, Store};
 pub use projector::{Kept, Projector, Whole};

@@ -1,6 +1,7 @@
 //! One table a row type: the macro that says both at once, and what can be done with any of them.
 
 use rusqlite::{Connection, Result, Statement};
+use serde_json::Value;
 use std::fmt::Debug;
 
 /// A row type and the table that keeps it.
@@ -15,6 +16,10 @@ pub trait Row: Sized + Debug + Clone + PartialEq + Eq + Send + 'static {
     const REMOVE: &'static str;
     fn bind(&self, statement: &mut Statement<'_>) -> Result<()>;
     fn read(row: &rusqlite::Row<'_>) -> Result<Self>;
+    /// What stands in its columns, in their order.
+    fn told(&self) -> Vec<Value>;
+    /// The row with this in its columns; `None` if there are more or fewer, or of other kinds.
+    fn of(told: Vec<Value>) -> Option<Self>;
 }
 
 /// Declares a row struct and its table. The first field is the primary key.
@@ -70,6 +75,20 @@ macro_rules! table {
                     let $field = $crate::column::Column::read(row, index)?;
                 )*
                 Ok(Self { $key, $($field),* })
+            }
+
+            fn told(&self) -> Vec<serde_json::Value> {
+                vec![
+                    $crate::column::Column::told(&self.$key),
+                    $( $crate::column::Column::told(&self.$field), )*
+                ]
+            }
+
+            fn of(told: Vec<serde_json::Value>) -> Option<Self> {
+                let mut told = told.into_iter();
+                let $key = $crate::column::Column::of(told.next()?)?;
+                $( let $field = $crate::column::Column::of(told.next()?)?; )*
+                told.next().is_none().then_some(Self { $key, $($field),* })
             }
         }
     };

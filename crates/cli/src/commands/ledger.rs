@@ -43,6 +43,8 @@ async fn search(arguments: SearchArguments, global: &Global) -> Result<(), Failu
             "{option} is asked of a folder, not of the server: name its data_dir with --folder"
         )));
     }
+    let of_server = matches!(arguments.ledger.as_str(), "" | "*" | "server");
+    let gone = of_server && arguments.from == 0;
     let request = v1::RecordsRequest {
         ledger: arguments.ledger,
         from_index: arguments.from,
@@ -64,7 +66,24 @@ async fn search(arguments: SearchArguments, global: &Global) -> Result<(), Failu
     if !global.json {
         output::note(format_args!("{found} records"));
     }
+    if gone && let Some(gone) = pruned(global).await {
+        output::note(gone);
+    }
     Ok(())
+}
+
+/// What is gone of the server's ledger, for people: what was found is then not all that there was.
+async fn pruned(global: &Global) -> Option<String> {
+    let mut client = admin::connect(global).await.ok()?;
+    let answer = client.status(v1::StatusRequest {}).await.ok()?;
+    let status = admin::document(answer).ok()?;
+    let number = |pointer: &str| status.pointer(pointer).and_then(Value::as_u64);
+    let minimum = number("/ledger/pruned/minimum_index")?;
+    let record = number("/ledger/pruned/record")?;
+    Some(format!(
+        "Records 1 to {} are gone from this server, pruned by record {record}, which says who has them; some are kept.",
+        minimum.saturating_sub(1)
+    ))
 }
 
 async fn show(record: &str, global: &Global) -> Result<(), Failure> {

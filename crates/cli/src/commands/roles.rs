@@ -2,10 +2,11 @@
 
 mod decisions;
 mod new_log;
+mod snapshot;
 
-use crate::arguments::{ConfigArgument, Role, ServerArguments, ServerCommand};
+use crate::Failure;
+use crate::arguments::{Global, Role, ServerArguments, ServerCommand};
 use crate::runtime::{block_on, cancelled_by_signal};
-use crate::{Failure, output};
 use anyhow::Context as _;
 use facts::Finding;
 use gateway_postgres::RunError;
@@ -26,19 +27,15 @@ fn protected(outcome: std::io::Result<()>) -> Result<(), Failure> {
         .map_err(Failure::from)
 }
 
-pub(crate) fn server(arguments: ServerArguments) -> Result<(), Failure> {
-    if let Some(ServerCommand::NewLog(arguments)) = &arguments.command {
-        return new_log::run(arguments);
-    }
-    if let Some(ServerCommand::RebuildState(ConfigArgument { config })) = arguments.command {
-        let rebuilt =
-            server::rebuild_state(&server_config(&config)?).map_err(|error| error.finding())?;
-        output::line(format_args!(
-            "state of {} records, digest {}",
-            rebuilt.records,
-            crypto::hex::encode(&rebuilt.digest)
-        ));
-        return Ok(());
+pub(crate) fn server(arguments: ServerArguments, global: &Global) -> Result<(), Failure> {
+    match &arguments.command {
+        Some(ServerCommand::NewLog(arguments)) => return new_log::run(arguments),
+        Some(ServerCommand::RebuildState(arguments)) => {
+            return snapshot::rebuild(arguments, global);
+        }
+        Some(ServerCommand::Snapshot(arguments)) => return snapshot::snapshot(arguments, global),
+        Some(ServerCommand::Prune(arguments)) => return snapshot::prune(arguments, global),
+        None => {}
     }
     protected(device::memory::hide())?;
     let config = server_config(&given(arguments.config)?)?;

@@ -162,6 +162,121 @@ fn what_is_left_verifies_and_what_is_gone_says_so() {
     assert!(Folder::is_ledger(dir.path()));
 }
 
+fn prune_but(ledger: &Ledger, keep: u64, needed: &[u64]) -> Result<Option<Pruned>, StoreError> {
+    let drafts = |minimum| Ok(vec![draft("before it"), retention(minimum)]);
+    ledger.prune_but(keep, needed, drafts)
+}
+
+#[test]
+fn what_is_needed_still_is_kept_and_nothing_else() {
+    let (dir, signer) = (tempfile::tempdir().unwrap(), signer());
+    let ledger = open(dir.path(), &signer).unwrap();
+    fill(&ledger, 1_200);
+    let pruned = prune_but(&ledger, 800, &[700, 3, 300, 900])
+        .unwrap()
+        .unwrap();
+    assert_eq!((pruned.minimum, pruned.record), (768, 1_201));
+    assert_eq!(text_of(ledger.reader(), 1_200), "before it");
+    let kept = |reader: &Reader, indices: &[u64]| {
+        assert_eq!(reader.kept_beside(), indices);
+        let size = reader.size();
+        for index in indices {
+            assert_eq!(text_of(reader, *index), index.to_string());
+            assert_eq!(reader.read(*index..size).unwrap().len(), 1);
+            reader
+                .receipt(*index)
+                .unwrap()
+                .verify(&key(&signer))
+                .unwrap();
+        }
+        let mut there = Vec::new();
+        let mut at = reader.next_there(0);
+        while at < 768 {
+            reader.record(at).unwrap();
+            there.push(at);
+            at = reader.next_there(at + 1);
+        }
+        assert_eq!(there, [&[0], indices].concat());
+        for gone in [1, 2, 4, 301, 699, 701] {
+            assert_eq!(reader.record(gone).unwrap_err().code(), "LEDGER-PRUNED");
+        }
+    };
+    kept(ledger.reader(), &[3, 300, 700]);
+    ledger.close().unwrap();
+    kept(Folder::open(dir.path()).unwrap().reader(), &[3, 300, 700]);
+    let ledger = open(dir.path(), &signer).unwrap();
+    kept(ledger.reader(), &[3, 300, 700]);
+    fill(&ledger, 600);
+    // What is needed no more goes with the next one; what an earlier one took is not needed again.
+    let error = prune_but(&ledger, 1_500, &[5]).unwrap_err();
+    assert_eq!(error.code(), "LEDGER-PRUNED");
+    let again = prune_but(&ledger, 1_500, &[300, 1_000]).unwrap().unwrap();
+    assert!(again.minimum > 1_000, "{again:?}");
+    assert_eq!(ledger.reader().kept_beside(), [300, 1_000]);
+    ledger.close().unwrap();
+
+    // Another record in the place of one that is kept, half of one, or none at all.
+    let apart = dir.path().join("apart");
+    let good = std::fs::read(&apart).unwrap();
+    let place = good.windows(5).position(|five| five == b"\"300\"").unwrap();
+    let mut other = good.clone();
+    other[place + 1] = b'4';
+    for bad in [&other[..], &good[..good.len() - 1], &good[..5]] {
+        std::fs::write(&apart, bad).unwrap();
+        refused_owner(&open(dir.path(), &signer));
+    }
+    std::fs::remove_file(&apart).unwrap();
+    let ledger = open(dir.path(), &signer).unwrap();
+    assert!(ledger.reader().kept_beside().is_empty());
+    let error = ledger.reader().record(300).unwrap_err();
+    assert_eq!(error.code(), "LEDGER-PRUNED");
+}
+
+/// As [`cut_short_at_each_step_it_is_done_or_not_done`], of a ledger that was pruned before: what was kept then is kept
+/// until what takes its place is.
+#[test]
+fn cut_short_at_each_step_nothing_that_is_needed_is_lost() {
+    let signer = signer();
+    let dir = Path::new("/ledger");
+    let on = |disk: &MemoryDisk| Ledger::open(dir, Arc::clone(&signer), ORIGIN, &small(Some(disk)));
+    let filled = || {
+        let disk = MemoryDisk::default();
+        let ledger = on(&disk).unwrap();
+        fill(&ledger, 600);
+        prune_but(&ledger, 512, &[7, 200]).unwrap().unwrap();
+        fill(&ledger, 600);
+        ledger.prunable(1_024).unwrap();
+        ledger.close().unwrap();
+        disk
+    };
+    let disk = filled();
+    let ledger = on(&disk).unwrap();
+    let opened = disk.operations();
+    let done = prune_but(&ledger, 1_024, &[200, 900]).unwrap().unwrap();
+    assert!(done.minimum > 900, "{done:?}");
+    let operations = disk.operations() - opened;
+    drop(ledger);
+    for fault in [Fault::FailedAndStored, Fault::FailedNotStored, Fault::Short] {
+        for after in 0..operations {
+            let disk = filled();
+            let ledger = on(&disk).unwrap();
+            disk.fail(after, fault);
+            drop(prune_but(&ledger, 1_024, &[200, 900]));
+            drop(ledger);
+            for disk in [disk.crash(|_| 0), disk.crash(|_| 3), disk.healed()] {
+                let ledger = on(&disk).unwrap();
+                let needed: &[u64] = match ledger.reader().pruned().unwrap() == done {
+                    true => &[200, 900],
+                    false => &[7, 200, 900],
+                };
+                for index in needed {
+                    assert_eq!(text_of(ledger.reader(), *index), index.to_string());
+                }
+            }
+        }
+    }
+}
+
 /// Whoever writes to the folder takes away no record behind the ledger's back.
 #[test]
 fn nothing_is_gone_that_no_record_says() {

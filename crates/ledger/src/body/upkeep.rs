@@ -65,8 +65,8 @@ pub struct Admin {
     pub detail: String,
 }
 
-/// The state after the first `size` records, so that snapshot and tail rebuild it. Part of the format;
-/// no program writes one yet.
+/// The state after the first `size` records, so that snapshot and tail rebuild it. It vouches for nothing: whoever has
+/// the records computes it from them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {

@@ -32,7 +32,8 @@ impl Publisher {
             return Ok(());
         };
         let made = tokio::task::spawn_blocking(move || labels(&path)).await;
-        let made = made.map_err(Failure::ledger)?.map_err(Failure::ledger)?;
+        let made = made.map_err(Failure::ledger)?;
+        let made = made.map_err(|error| Failure::read(&error))?;
         let missing = || Failure::ledger(format!("it has no {path}"));
         let bytes = Bytes::from(made.ok_or_else(missing)?);
         let (name, length) = (path.to_string(), bytes.len());

@@ -41,7 +41,8 @@ impl Publisher {
     async fn send(&self, path: TilePath) -> Result<(), Failure> {
         let reader = self.reader.clone();
         let read = tokio::task::spawn_blocking(move || reader.tile(&path)).await;
-        let bytes = read.map_err(Failure::ledger)?.map_err(Failure::ledger)?;
+        let read = read.map_err(Failure::ledger)?;
+        let bytes = read.map_err(|error| Failure::read(&error))?;
         let missing = || Failure::ledger(format!("it has no {path}"));
         let bytes = Bytes::from(bytes.ok_or_else(missing)?);
         let length = bytes.len();

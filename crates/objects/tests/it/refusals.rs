@@ -2,6 +2,7 @@
 
 use crate::between::{Between, Deed};
 use crate::world::{World, objects, refused, root, round, runtime, store};
+use ledger::body::{Body as _, Retention};
 use std::sync::{Arc, Mutex};
 
 #[test]
@@ -167,4 +168,34 @@ fn a_store_that_lists_other_objects_does_not_get_them_removed() {
         assert_eq!(listed, if records == 1 { 2 } else { 0 }, "{asked:?}");
     }
     assert_eq!(world.check(&objects(&store)), Ok(301));
+}
+
+#[test]
+fn a_new_store_is_not_filled_from_a_ledger_that_was_pruned_and_the_old_one_goes_on() {
+    let Some(store) = store() else { return };
+    let world = World::new().in_segments(12_000);
+    for part in 0..6 {
+        world.append(200, &format!("part {part}"));
+    }
+    let endpoint = store.endpoint();
+    let mut publisher = world.publisher(&world.settings(&endpoint));
+    round(&mut publisher, &world.head()).unwrap();
+    let pruned = world.ledger.prune(1_000, |minimum| {
+        let body = Retention {
+            minimum_index: minimum.into(),
+            snapshot: None,
+            policy: "a test".to_owned(),
+            by: "uid:0".to_owned(),
+        };
+        body.record().actor("test", "self").draft()
+    });
+    assert!(pruned.unwrap().unwrap().minimum >= 512);
+    world.append(300, "since");
+    assert_eq!(round(&mut publisher, &world.head()).unwrap(), 1_501);
+
+    store.bucket("another", false).unwrap();
+    let mut settings = world.settings(&endpoint);
+    settings.bucket = "another".to_owned();
+    let failed = round(&mut world.publisher(&settings), &world.head());
+    assert_eq!(refused(&failed), "PUBLISH-PRUNED");
 }

@@ -90,6 +90,22 @@ impl World {
         }
     }
 
+    /// Its next records are in segments of so many bytes, or of one commit.
+    pub(crate) fn in_segments(self, bytes: u64) -> Self {
+        self.ledger.close().expect("closed");
+        let options = Options {
+            segment_bytes: bytes,
+            reserve_bytes: 0,
+            ..Options::default()
+        };
+        let dir = self.folder.path().join("ledger");
+        let ledger = Ledger::open_signed(&dir, self.signer.clone(), &options);
+        Self {
+            ledger: ledger.expect("a ledger"),
+            ..self
+        }
+    }
+
     /// As after `trilith server new-log`.
     pub(crate) fn goes_on(self) -> Self {
         let head = self.ledger.reader().head().checkpoint.clone();

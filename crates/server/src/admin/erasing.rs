@@ -302,14 +302,18 @@ fn told(plan: &Plan, subject: Option<&ApprovalSubject>) -> Value {
         }
         document
     });
-    json!({
+    let mut document = json!({
         "done": false,
         "erased": plan.items.iter().map(item).collect::<Vec<_>>(),
         "kept": kept.collect::<Vec<_>>(),
         "before": plan.before,
         "in_clear": plan.clear,
         "subject": subject,
-    })
+    });
+    if let (Some(pruned), Value::Object(fields)) = (&plan.pruned, &mut document) {
+        fields.insert("pruned".to_owned(), json!(pruned));
+    }
+    document
 }
 
 impl Plan {

@@ -102,7 +102,7 @@ struct Anchored {
     reader: Reader,
 }
 
-fn failed(error: &dyn std::error::Error) -> Refusal {
+fn failed(error: &(dyn std::error::Error + 'static)) -> Refusal {
     Refusal::internal("making a pack", error)
 }
 
@@ -511,7 +511,7 @@ impl<'a> Collector<'a> {
 
     /// Every tile and entry bundle of a ledger, if they are few enough: all or none.
     fn tiles(&mut self, number: u64, size: u64, reader: &Reader) -> Result<(), Refusal> {
-        if size > MOST_RECORDS {
+        if size > MOST_RECORDS || reader.pruned().is_some() {
             return Ok(());
         }
         let mut tiles = Vec::new();

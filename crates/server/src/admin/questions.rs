@@ -14,6 +14,7 @@ use estate::{
 use facts::{Fact, FactSet, Finding, Source as FactSource, Timestamp, Value as FactText};
 use ledger::body::{self, FactValue};
 use ledger::{Record, RecordType};
+use ledger_store::StoreError;
 use proto::v1;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +59,9 @@ pub(super) fn status(core: &Core) -> Value {
             "size": head.checkpoint.size,
             "root": crypto::base64::encode(&head.checkpoint.root),
             "applied": state.applied(),
+            "pruned": core.journal.reader().pruned().map(|pruned| json!({
+                "minimum_index": pruned.minimum, "record": pruned.record,
+            })),
         },
         "bundle_sequence": state.bundle().map(|row| row.sequence),
         "estate": estate,
@@ -720,7 +724,11 @@ pub(super) fn verdict(core: &Core, index: u64) -> Result<Value, Refusal> {
                 .next("trilith ledger search --type verdict"),
         )
     };
-    let record = core.journal.reader().record(index).map_err(|_| none())?;
+    let record = core.journal.reader().record(index);
+    let record = record.map_err(|error| match error {
+        StoreError::Pruned { .. } => Refusal::internal("reading a verdict", &error),
+        _ => none(),
+    })?;
     let verdict: body::Verdict = record.expect_body().map_err(|_| none())?;
     let facts = match verdict.facts_blob {
         Some(named) => {

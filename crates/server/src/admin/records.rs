@@ -92,6 +92,10 @@ fn search(
     let mut sessions = Sessions::default();
     let mut index = if filter.identity.is_some() { 0 } else { from };
     while *left > 0 {
+        // Who asks for a record that is gone is told so; who looks for some is shown what is left.
+        if index != from || from == 0 {
+            index = source.reader.next_there(index);
+        }
         let records = source
             .reader
             .read(index..index.saturating_add(BATCH))

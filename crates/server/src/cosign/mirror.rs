@@ -4,6 +4,7 @@
 use super::{Asked, verified};
 use crate::core::Core;
 use crate::cosign::witness::Target;
+use ledger::Code as _;
 use ledger::mirror::{Answer, MAX_PACKAGES, Package, Upload};
 use ledger_store::Reader;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ fn body(reader: &Reader, head: &Upload) -> Result<Vec<u8>, String> {
         while next < span.end {
             let read = reader
                 .read(next..span.end)
-                .map_err(|error| error.to_string())?;
+                .map_err(|error| format!("{}: {error}", error.code()))?;
             if read.is_empty() {
                 return Err(format!("record {next} is not there"));
             }

@@ -106,7 +106,7 @@ impl Follower {
     pub(super) async fn step(&self, index: u64, published: &Published) -> Result<(), Refusal> {
         let (core, published) = (Arc::clone(&self.core), published.clone());
         let read = move || -> Result<Recovered, Refusal> {
-            let failed = |error: &dyn std::error::Error| {
+            let failed = |error: &(dyn std::error::Error + 'static)| {
                 Refusal::internal("reading a recovery for a gateway", error)
             };
             let reader = core.journal.reader();

@@ -243,10 +243,12 @@ fn lost(opening: &Opening, reader: &Reader) -> Result<Option<Foreign>, StartErro
     Ok(Some(Foreign { size, root, note }))
 }
 
-/// Whether a record gives up exactly this head. Reads the whole ledger: asked only of a head that is not in it.
+/// Whether a record gives up exactly this head. Reads all that is left of the ledger: asked only of a head that is not
+/// in it. A pruning keeps the records of recoveries.
 fn recovered(reader: &Reader, size: u64, root: Digest) -> Result<bool, StartError> {
     let mut from = 0;
     while from < reader.size() {
+        from = reader.next_there(from);
         let read = reader.read(from..from.saturating_add(BATCH))?;
         for (index, bytes) in (from..).zip(read) {
             from = index.saturating_add(1);

@@ -4,15 +4,17 @@ use super::new_log;
 use crate::config::{Config, ConfigError, Custody as CustodyConfig};
 use crate::elsewhere::Elsewhere;
 use crate::lineage::{self, Alone, Keys};
+use crate::needed;
 use crate::revoke::Postponed;
 use crate::signing::{HeadError, HeadFile};
+use crate::snapshots::{self, Begun};
 use crate::state::{FoldError, State};
 use crypto::{Custody, SecretBytes};
 use custody::{FileCustody, FileCustodyError};
 use facts::Finding;
 use identity::AuthorityError;
 use ledger::{LedgerSigner, Record, RecordError};
-use ledger_store::{Blobs, Ledger, Options, RealDisk, StoreError};
+use ledger_store::{Blobs, Ledger, Options, Reader, RealDisk, StoreError};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -180,14 +182,33 @@ pub(super) struct Opened {
     /// Why the database is not up to the state, if it is not: the disk took nothing.
     pub(super) behind: Option<store::Error>,
     pub(super) state: State,
+    /// What the state was computed from, if the database did not have it.
+    pub(super) begun: Begun,
     pub(super) head: HeadFile,
     pub(super) elsewhere: Elsewhere,
     pub(super) postponed: Postponed,
     pub(super) commitment_key: SecretBytes,
 }
 
+/// What a state is computed from where there is no database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Base {
+    /// The newest snapshot that can be used; without one, the first record.
+    Snapshot,
+    /// The first record, whatever snapshots there are.
+    First,
+}
+
 impl Opened {
     pub(super) fn open(config: &Config, on_failure: Option<OnFailure>) -> Result<Self, StartError> {
+        Self::open_from(config, on_failure, Base::Snapshot)
+    }
+
+    pub(super) fn open_from(
+        config: &Config,
+        on_failure: Option<OnFailure>,
+        base: Base,
+    ) -> Result<Self, StartError> {
         private_dir(&config.data_dir)?;
         let ca: Arc<dyn Custody> = Arc::new(open_custody(&config.custody.ca)?);
         let opening = Opening::of(config)?;
@@ -207,12 +228,14 @@ impl Opened {
                 .next("the same command again: trilith server new-log --config FILE --reason TEXT"),
             ));
         }
-        let blobs = Blobs::open(
-            &config.data_dir.join("blobs"),
-            LARGEST_BLOB,
-            Arc::new(RealDisk),
-        )?;
-        let (kept, state, behind) = catch_up(config, &ledger)?;
+        let blobs = blobs(config)?;
+        let CaughtUp {
+            kept,
+            state,
+            behind,
+            begun,
+        } = catch_up(config, &ledger, &blobs, base)?;
+        all_there(&state, ledger.reader())?;
         // What a crash has left of an erasure, or a restored folder has brought back.
         let removed = blobs.remove_all(&state.all_erased())?;
         if removed > 0 {
@@ -236,6 +259,7 @@ impl Opened {
             kept,
             behind,
             state,
+            begun,
             head,
             elsewhere: Elsewhere::in_dir(&ledger_dir),
             postponed: Postponed::open(&ledger_dir).map_err(|source| StartError::Directory {
@@ -245,6 +269,11 @@ impl Opened {
             commitment_key: commitment_key(&config.data_dir)?,
         })
     }
+}
+
+pub(super) fn blobs(config: &Config) -> Result<Blobs, StartError> {
+    let dir = config.data_dir.join("blobs");
+    Ok(Blobs::open(&dir, LARGEST_BLOB, Arc::new(RealDisk))?)
 }
 
 fn open_custody(config: &CustodyConfig) -> Result<FileCustody, StartError> {
@@ -274,12 +303,71 @@ pub(super) fn drop_state(config: &Config) -> Result<(), StartError> {
     Ok(Store::drop_file(&state_path(config))?)
 }
 
+/// Of a pruned ledger: that what the state needs of it is kept.
+fn all_there(state: &State, reader: &Reader) -> Result<(), StartError> {
+    let Some((index, what)) = needed::missing(state, reader) else {
+        return Ok(());
+    };
+    Err(StartError::Refused(
+        Finding::new(
+            "SERVER-KEPT",
+            "a record that is needed still was pruned, and is not kept beside what is left",
+        )
+        .expected(format!(
+            "record {index}, for {what}, in the file `apart` of the ledger's folder"
+        ))
+        .observed(format!("{} records there", reader.kept_beside().len()))
+        .next("restore that file from a backup of the data directory of after the pruning"),
+    ))
+}
+
+struct CaughtUp {
+    kept: Kept,
+    state: State,
+    behind: Option<store::Error>,
+    begun: Begun,
+}
+
+/// Where the state begins of which the database has nothing, or less than what was pruned.
+fn begin(state: &State, reader: &Reader, blobs: &Blobs, base: Base) -> Result<Begun, StartError> {
+    let pruned = reader.pruned();
+    let gone = pruned.filter(|pruned| state.applied() < pruned.minimum);
+    let empty = state.applied() == 0 && reader.size() > 0;
+    if gone.is_none() && (!empty || base == Base::First) {
+        return Ok(Begun::default());
+    }
+    let begun = match base {
+        Base::Snapshot => snapshots::begin(reader, |sha256| blobs.get(sha256))?,
+        Base::First => Begun::default(),
+    };
+    let Some(pruned) = gone.filter(|_| begun.state.is_none()) else {
+        return Ok(begun);
+    };
+    let tried: Vec<String> = begun.refused.iter().map(ToString::to_string).collect();
+    Err(StartError::Refused(
+        Finding::new("SERVER-SNAPSHOT", "the state cannot be computed: its first records were pruned")
+            .expected(match base {
+                Base::Snapshot => "a snapshot that stands in for them",
+                Base::First => "every record from the first on",
+            })
+            .observed(format!(
+                "records 1 to {} were pruned by record {}; {}",
+                pruned.minimum.saturating_sub(1),
+                pruned.record,
+                if tried.is_empty() { "no snapshot was tried".to_owned() } else { tried.join("; ") }
+            ))
+            .next("restore `blobs` from a backup, or make the snapshot again from a copy of the ledger: trilith server rebuild-state --config FILE --copy FOLDER"),
+    ))
+}
+
 /// The store's state, with every record that it has not applied yet. A database that the disk does not
 /// let us write is left behind: the ledger holds everything, and the server starts without it.
 fn catch_up(
     config: &Config,
     ledger: &Ledger,
-) -> Result<(Kept, State, Option<store::Error>), StartError> {
+    blobs: &Blobs,
+    base: Base,
+) -> Result<CaughtUp, StartError> {
     let path = state_path(config);
     let reader = ledger.reader();
     let size = reader.size();
@@ -291,6 +379,14 @@ fn catch_up(
         }
         Err(error) => return Err(error.into()),
     };
+    let mut begun = begin(&state, reader, blobs, base)?;
+    if let Some(begins) = begun.state.take() {
+        state = begins;
+        let written = store
+            .as_mut()
+            .map(|store| store.replace(state.applied(), &state.snapshot()));
+        fell_behind(written, &mut store, &mut behind)?;
+    }
     while state.applied() < size {
         let from = state.applied();
         let mut changes = Vec::new();
@@ -302,16 +398,30 @@ fn catch_up(
         let written = store
             .as_mut()
             .map(|store| store.absorb(state.applied(), &changes));
-        match written {
-            Some(Err(error)) if error.is_disk() => {
-                tracing::error!(%error, "the state database falls behind");
-                (store, behind) = (None, Some(error));
-            }
-            Some(Err(error)) => return Err(error.into()),
-            Some(Ok(())) | None => {}
-        }
+        fell_behind(written, &mut store, &mut behind)?;
     }
-    Ok((Kept { path, store }, state, behind))
+    Ok(CaughtUp {
+        kept: Kept { path, store },
+        state,
+        behind,
+        begun,
+    })
+}
+
+fn fell_behind(
+    written: Option<Result<(), store::Error>>,
+    store: &mut Option<Store>,
+    behind: &mut Option<store::Error>,
+) -> Result<(), StartError> {
+    match written {
+        Some(Err(error)) if error.is_disk() => {
+            tracing::error!(%error, "the state database falls behind");
+            (*store, *behind) = (None, Some(error));
+            Ok(())
+        }
+        Some(Err(error)) => Err(error.into()),
+        Some(Ok(())) | None => Ok(()),
+    }
 }
 
 fn load(path: &Path, size: u64) -> Result<(Store, State), store::Error> {

@@ -194,6 +194,7 @@ fn assemble(
         blobs,
         kept,
         behind: _,
+        begun: _,
         state,
         head,
         elsewhere,
@@ -379,7 +380,7 @@ fn refused(refusal: &crate::refusal::Refusal) -> StartError {
 
 /// A ledger behind the head that is remembered beside its key was rolled back: it signs nothing, unless
 /// that very head was given up by a recovery.
-fn rolled_back(
+pub(super) fn rolled_back(
     ledger: &Ledger,
     state: &State,
     remembered: Result<Option<(u64, [u8; 32])>, HeadError>,

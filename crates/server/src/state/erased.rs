@@ -2,11 +2,23 @@
 //! folder has brought back, and nobody is told that something is lost which was erased.
 
 use super::State;
-use ledger::body::{Bundle, Erasure, Snapshot};
+use ledger::body::{Bundle, Erasure, Retention, Snapshot};
 use ledger::{HexDigest, Record, RecordError, RecordType, pack};
 use store::{Change, MetaRow};
 
 const PREFIX: &str = "erased ";
+/// The newest snapshot: the index of its record, and the digest of its blob.
+const SNAPSHOT: &str = "snapshot";
+/// The same of the one that stands in for what was pruned.
+const STANDS_IN: &str = "stands-in";
+
+/// The row of the newest snapshot.
+pub(super) fn snapshot(index: u64, body: &Snapshot) -> Change {
+    Change::Meta(MetaRow {
+        key: SNAPSHOT.to_owned(),
+        value: format!("{index} {}", body.state.sha256),
+    })
+}
 
 /// One row a content; the value is the index of the record, or nothing for what a later record names again.
 fn row(sha256: &HexDigest, value: String) -> Change {
@@ -48,6 +60,28 @@ pub(super) fn changes(index: u64, body: &Erasure) -> Vec<Change> {
 }
 
 impl State {
+    /// A snapshot stands in for what is gone from now on, if it is the newest.
+    pub(super) fn retention(&self, body: &Retention) -> Vec<Change> {
+        let newest = self.meta.get(SNAPSHOT);
+        let newest = newest.and_then(|row| Some((row, row.split_once(' ')?.0)));
+        let named = body.snapshot.map(|index| index.0.to_string());
+        newest
+            .filter(|(_, index)| named.as_deref() == Some(*index))
+            .map(|(row, _)| {
+                Change::Meta(MetaRow {
+                    key: STANDS_IN.to_owned(),
+                    value: row.clone(),
+                })
+            })
+            .into_iter()
+            .collect()
+    }
+
+    /// Records by which contents are gone.
+    pub(crate) fn erasures(&self) -> impl Iterator<Item = u64> {
+        self.erased.values().copied()
+    }
+
     /// Index of the record by which the content of this digest is gone.
     #[must_use]
     pub fn erased(&self, sha256: &HexDigest) -> Option<u64> {
@@ -55,13 +89,15 @@ impl State {
     }
 
     /// Whether the last word on a content is that it is gone. INVARIANT: never of what a start needs, whatever a record
-    /// says: the authority's document and the estate in force.
+    /// says: the authority's document, the estate in force, and the snapshot that stands in for records that are gone.
     #[must_use]
     pub fn is_gone(&self, sha256: &HexDigest) -> bool {
         let named = sha256.to_string();
         let document = self.bundle().and_then(|row| row.blob.as_deref());
         let estate = self.estate().map(|row| row.blob.as_str());
-        let needed = [document, estate].contains(&Some(named.as_str()));
+        let stands_in = self.meta.get(STANDS_IN);
+        let stands_in = stands_in.and_then(|row| Some(row.split_once(' ')?.1));
+        let needed = [document, estate, stands_in].contains(&Some(named.as_str()));
         !needed && self.erased.contains_key(sha256)
     }
 

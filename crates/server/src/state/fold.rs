@@ -145,6 +145,12 @@ impl State {
             RecordType::SealApproval => self.seal_approval(index, &record.expect_body()?),
             RecordType::KeyRotation => key_rotation(index, &record.expect_body()?),
             RecordType::Delegation => vec![delegation(index, record.expect_body()?)],
+            RecordType::Snapshot => {
+                let mut changes = vec![erased::snapshot(index, &record.expect_body()?)];
+                changes.extend(self.named_again(record)?);
+                changes
+            }
+            RecordType::Retention => self.retention(&record.expect_body()?),
             RecordType::Start
             | RecordType::Stop
             | RecordType::Gap
@@ -154,9 +160,7 @@ impl State {
             | RecordType::Outcome
             | RecordType::Decision
             | RecordType::SessionStart
-            | RecordType::SessionEnd
-            | RecordType::Snapshot
-            | RecordType::Retention => Vec::new(),
+            | RecordType::SessionEnd => Vec::new(),
         })
     }
 

@@ -19,10 +19,10 @@ use tonic::Status;
 
 /// Stands in no record: in versions of the estate alone.
 const SUBJECT: &str = "auth0|ada.lovelace@example.org";
-const ADA: &str = "people/ada";
+pub(crate) const ADA: &str = "people/ada";
 const REASON: &str = "case 2026-117";
 
-fn with_ada(mut files: EstateFiles) -> EstateFiles {
+pub(crate) fn with_ada(mut files: EstateFiles) -> EstateFiles {
     files.insert(
         "identities/people.toml",
         format!(
@@ -33,7 +33,7 @@ fn with_ada(mut files: EstateFiles) -> EstateFiles {
     files
 }
 
-fn of(identity: &str, act: bool) -> v1::EraseRequest {
+pub(crate) fn of(identity: &str, act: bool) -> v1::EraseRequest {
     v1::EraseRequest {
         identity: identity.to_owned(),
         reason: REASON.to_owned(),
@@ -51,7 +51,7 @@ fn of_record(index: u64) -> v1::EraseRequest {
     }
 }
 
-async fn erase(fixture: &Fixture, request: v1::EraseRequest) -> Result<Value, Status> {
+pub(crate) async fn erase(fixture: &Fixture, request: v1::EraseRequest) -> Result<Value, Status> {
     let answer = fixture.admin().await.erase(request).await?;
     Ok(serde_json::from_str(&answer.into_inner().json).unwrap())
 }

@@ -55,6 +55,7 @@ mod reviving;
 mod rewinding;
 mod sealing;
 mod slow_chip;
+mod snapshots;
 #[path = "../../../endorsements/tests/it/stock.rs"]
 mod stock;
 mod surviving;

@@ -46,6 +46,7 @@ mod refs;
 mod registry;
 mod resources;
 mod site;
+mod snapshots;
 #[allow(
     clippy::indexing_slicing,
     clippy::unwrap_used,

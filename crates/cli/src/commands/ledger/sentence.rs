@@ -32,6 +32,7 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
             text("by"),
             text("reason")
         ),
+        "snapshot" => format!("the state after {} records", text("size")),
         "retention" => format!(
             "records below {} are pruned here, by {}: {}",
             text("minimum_index"),

@@ -6,6 +6,7 @@ use appraise::Blobs;
 use facts::Finding;
 use ledger::body::{self, VerdictOutcome};
 use ledger::{Record, RecordType};
+use ledger_store::StoreError;
 
 /// Records read at once.
 const BATCH: u64 = 4_096;
@@ -32,7 +33,10 @@ pub(super) fn none(what: &str) -> Refusal {
 
 pub(super) fn verdict_at(core: &Core, index: u64) -> Result<Recorded, Refusal> {
     let record = core.journal.reader().record(index);
-    let record = record.map_err(|_| none(&index.to_string()))?;
+    let record = record.map_err(|error| match error {
+        StoreError::Pruned { .. } => Refusal::internal("reading a verdict", &error),
+        _ => none(&index.to_string()),
+    })?;
     let verdict = record.expect_body().map_err(|_| none(&index.to_string()))?;
     Ok(Recorded {
         index,
@@ -71,7 +75,10 @@ fn before(
     first: u64,
     wanted: impl Fn(&body::Verdict) -> bool,
 ) -> Result<Option<Recorded>, Refusal> {
-    let first = first.max(end.saturating_sub(MOST_RECORDS));
+    // The verdict of a machine that lives is kept when others are pruned.
+    let first = first
+        .max(end.saturating_sub(MOST_RECORDS))
+        .max(lowest(core));
     let mut end = end;
     while end > first {
         let from = end.saturating_sub(BATCH).max(first);
@@ -99,6 +106,12 @@ fn before(
     Ok(None)
 }
 
+/// The lowest index from which on every record is there.
+fn lowest(core: &Core) -> u64 {
+    let pruned = core.journal.reader().pruned();
+    pruned.map_or(0, |pruned| pruned.minimum)
+}
+
 fn verdict_in(index: u64, bytes: Vec<u8>) -> Option<Recorded> {
     let record = Record::from_vec(bytes).ok()?;
     if record.kind() != RecordType::Verdict {
@@ -118,8 +131,8 @@ pub(super) fn refused_since(
     since: u64,
     mut each: impl FnMut(Recorded) -> bool,
 ) -> Result<(), Refusal> {
-    let mut index = since;
-    let last = since.saturating_add(MOST_RECORDS);
+    let mut index = since.max(lowest(core));
+    let last = index.saturating_add(MOST_RECORDS);
     while index < last {
         let end = index.saturating_add(BATCH).min(last);
         let records = core.journal.reader().read(index..end);

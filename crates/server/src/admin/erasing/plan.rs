@@ -57,6 +57,8 @@ pub(super) struct Plan {
     pub(super) before: u64,
     /// Records of this ledger that name the identity in clear.
     pub(super) clear: u64,
+    /// What is gone of the ledger, in words: contents that only such records name are not found.
+    pub(super) pruned: Option<String>,
     /// What the reason must not say, in lower case.
     pub(super) secrets: BTreeSet<String>,
     /// Who asks for the contents, as far as the ledger was read.
@@ -93,7 +95,14 @@ fn named(record: &Record) -> Vec<(&'static str, HexDigest)> {
 impl Plan {
     /// All that the request is about, whoever lives by it.
     pub(super) fn find(core: &Core, whom: &Whom) -> Result<Self, Refusal> {
-        let mut plan = Self::default();
+        let pruned = core.journal.reader().pruned();
+        let mut plan = Self {
+            pruned: pruned.map(|pruned| {
+                let (last, by) = (pruned.minimum.saturating_sub(1), pruned.record);
+                format!("records 1 to {last} were pruned by record {by}: contents that they alone name are not found, and stay")
+            }),
+            ..Self::default()
+        };
         let mut found = BTreeMap::new();
         let size = core.journal.reader().size();
         let mut places: BTreeSet<u64> = whom.records.iter().copied().collect();
@@ -338,6 +347,8 @@ fn read(core: &Core, index: u64) -> Result<Record, Refusal> {
 fn walk(core: &Core, mut index: u64, mut see: impl FnMut(u64, &Record)) -> Result<u64, Refusal> {
     let reader = core.journal.reader();
     loop {
+        // What is gone is left out, and the answer says so.
+        index = reader.next_there(index);
         let records = reader
             .read(index..index.saturating_add(BATCH))
             .map_err(|error| Refusal::internal("reading the ledger", &error))?;

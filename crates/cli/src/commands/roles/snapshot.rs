@@ -1,0 +1,175 @@
+//! `trilith server snapshot`, `rebuild-state` and `prune`: the state beside the ledger, and what of the ledger may go then.
+
+use super::{protected, server_config};
+use crate::arguments::{ConfigArgument, Global, RebuildArguments, ServerPruneArguments};
+use crate::{Failure, output};
+use facts::Timestamp;
+use serde_json::json;
+use std::path::Path;
+
+fn by() -> String {
+    format!("uid:{}", rustix::process::getuid().as_raw())
+}
+
+pub(super) fn snapshot(arguments: &ConfigArgument, global: &Global) -> Result<(), Failure> {
+    // INVARIANT 2: the ledger's key is in this process.
+    protected(device::memory::hide())?;
+    let config = server_config(&arguments.config)?;
+    let done = server::snapshot(&config, &by()).map_err(|error| error.finding())?;
+    if global.json {
+        output::json(&json!({
+            "record": done.index, "records": done.records, "blob": done.blob, "bytes": done.bytes,
+            "already": done.already,
+        }));
+        return Ok(());
+    }
+    let made = if done.already {
+        "the last record"
+    } else {
+        "record"
+    };
+    output::line(format_args!(
+        "snapshot of the state after {} records: {made} {}, blob {} of {} bytes",
+        done.records, done.index, done.blob, done.bytes
+    ));
+    Ok(())
+}
+
+pub(super) fn rebuild(arguments: &RebuildArguments, global: &Global) -> Result<(), Failure> {
+    let config = server_config(&arguments.config)?;
+    if let Some(copy) = &arguments.copy {
+        check(&config, copy, !arguments.check, global)?;
+        if arguments.check {
+            return Ok(());
+        }
+    }
+    let rebuild = match arguments.from_first_record {
+        true => server::rebuild_from_first(&config),
+        false => server::rebuild(&config),
+    };
+    let rebuild = rebuild.map_err(|error| error.finding())?;
+    for finding in &rebuild.refused {
+        output::note(finding);
+    }
+    let digest = crypto::hex::encode(&rebuild.rebuilt.digest);
+    if global.json {
+        output::json(&json!({
+            "records": rebuild.rebuilt.records,
+            "digest": digest,
+            "snapshot": rebuild.snapshot,
+            "from_first_record": arguments.from_first_record,
+            "refused": rebuild.refused,
+        }));
+        return Ok(());
+    }
+    output::line(format_args!(
+        "state of {} records, digest {digest}",
+        rebuild.rebuilt.records
+    ));
+    output::note(match (rebuild.snapshot, arguments.from_first_record) {
+        (Some(record), true) => {
+            format!("From the first record. The snapshot of record {record} gives the same.")
+        }
+        (None, true) => "From the first record. No snapshot could be compared with it.".to_owned(),
+        (Some(record), false) => {
+            format!("From the snapshot of record {record} and the records after it.")
+        }
+        (None, false) => "From the first record: there is no snapshot that can be used.".to_owned(),
+    });
+    Ok(())
+}
+
+fn check(
+    config: &server::Config,
+    copy: &Path,
+    restore: bool,
+    global: &Global,
+) -> Result<(), Failure> {
+    let checked =
+        server::check_snapshots(config, copy, restore).map_err(|error| error.finding())?;
+    if global.json && !restore {
+        output::json(&json!({
+            "records": checked.records, "sound": checked.sound, "beyond": checked.beyond,
+        }));
+        return Ok(());
+    }
+    let list = |indices: &[u64]| {
+        let words: Vec<String> = indices.iter().map(ToString::to_string).collect();
+        words.join(", ")
+    };
+    match checked.sound.as_slice() {
+        [] => output::note("No snapshot was checked: the ledger names none that the copy reaches."),
+        sound => output::note(format_args!(
+            "What the records of the copy give is what these snapshots say: records {}",
+            list(sound)
+        )),
+    }
+    if !checked.restored.is_empty() {
+        output::note(format_args!(
+            "Made again from the copy: the blobs of records {}",
+            list(&checked.restored)
+        ));
+    }
+    if !checked.beyond.is_empty() {
+        output::note(format_args!(
+            "The copy does not reach these, which were not checked: records {}",
+            list(&checked.beyond)
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn prune(arguments: &ServerPruneArguments, global: &Global) -> Result<(), Failure> {
+    protected(device::memory::hide())?;
+    let config = server_config(&arguments.config)?;
+    let pruning = server::prune(
+        &config,
+        &server::Prune {
+            before: Timestamp::from_millis(arguments.before.0),
+            reason: &arguments.reason,
+            by: &by(),
+            now: Timestamp::now(),
+            copy: arguments.copy.as_deref(),
+            really: arguments.yes,
+        },
+    )
+    .map_err(|error| error.finding())?;
+    if global.json {
+        output::json(&json!({
+            "ledger": pruning.origin,
+            "minimum_index": pruning.minimum,
+            "bytes": pruning.bytes,
+            "kept": pruning.kept,
+            "holder": pruning.holder,
+            "snapshot": pruning.records.map(|(snapshot, _)| snapshot),
+            "record": pruning.records.map(|(_, record)| record),
+        }));
+        return Ok(());
+    }
+    let records = format!(
+        "records 1 to {} of {}, {} bytes",
+        pruning.minimum.saturating_sub(1),
+        pruning.origin,
+        pruning.bytes
+    );
+    for (what, count) in &pruning.kept {
+        output::note(format_args!("kept of them for {what}: {count}"));
+    }
+    match pruning.records {
+        Some((snapshot, record)) => {
+            output::line(format_args!("pruned {records}; record {record} says so"));
+            output::note(format_args!(
+                "The snapshot of record {snapshot} stands in for them. They are {}.",
+                pruning.holder
+            ));
+        }
+        None => {
+            output::line(format_args!("would prune {records}"));
+            output::note(format_args!(
+                "Nothing was pruned. With --yes this is, for good, in this server's folder; they are {}.",
+                pruning.holder
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! Snapshots: the state after the first records of this ledger, as a blob that a record of it names.
+//!
+//! A snapshot vouches for nothing. It is as good as the key that signed the ledger: whoever has the records computes the
+//! state from them, and finds one that they do not give (`trilith server rebuild-state --config FILE --check --copy FOLDER`).
+
+use crate::state::State;
+use facts::Finding;
+use ledger::body::{self, Body as _};
+use ledger::{Digest, HexDigest, Record, RecordType};
+use ledger_store::{Reader, StoreError};
+
+/// Records read at once.
+const BATCH: u64 = 8_192;
+/// Snapshots that are tried, the newest first, before the state is computed from the first record.
+const MOST_TRIED: usize = 8;
+
+/// A snapshot, as a record of the ledger names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) index: u64,
+    pub(crate) body: body::Snapshot,
+}
+
+/// Where a state is computed from.
+#[derive(Debug, Default)]
+pub(crate) struct Begun {
+    /// The state that a snapshot gives; `None`: from the first record.
+    pub(crate) state: Option<State>,
+    /// Index of its record.
+    pub(crate) snapshot: Option<u64>,
+    /// Why newer ones were not taken.
+    pub(crate) refused: Vec<Finding>,
+}
+
+/// The newest snapshot that a record below `end` names.
+pub(crate) fn before(reader: &Reader, end: u64) -> Result<Option<Named>, StoreError> {
+    let lowest = reader.pruned().map_or(0, |pruned| pruned.minimum);
+    let mut end = end.min(reader.size());
+    while end > lowest {
+        let from = end.saturating_sub(BATCH).max(lowest);
+        let mut last = None;
+        let mut index = from;
+        while index < end {
+            let records = reader.read(index..end)?;
+            if records.is_empty() {
+                break;
+            }
+            for bytes in records {
+                last = named(index, &bytes).or(last);
+                index = index.saturating_add(1);
+            }
+        }
+        // By then it is in the tree.
+        if let Some(found) = last {
+            reader.record(found.index)?;
+            return Ok(Some(found));
+        }
+        end = from;
+    }
+    Ok(None)
+}
+
+fn named(index: u64, bytes: &[u8]) -> Option<Named> {
+    // Most records are not even looked into.
+    let name = RecordType::Snapshot.as_str().as_bytes();
+    bytes
+        .windows(name.len())
+        .any(|window| window == name)
+        .then_some(())?;
+    let body = Record::parse(bytes).ok()?.expect_body().ok()?;
+    Some(Named { index, body })
+}
+
+/// The state of the newest snapshot that can be used; `get` yields blobs.
+pub(crate) fn begin(
+    reader: &Reader,
+    get: impl Fn(&HexDigest) -> Result<Option<Vec<u8>>, StoreError>,
+) -> Result<Begun, StoreError> {
+    let mut begun = Begun::default();
+    let mut end = reader.size();
+    for _ in 0..MOST_TRIED {
+        let Some(named) = before(reader, end)? else {
+            break;
+        };
+        end = named.index;
+        match usable(&named, reader, &get)? {
+            Ok(state) => {
+                begun.state = Some(state);
+                begun.snapshot = Some(named.index);
+                break;
+            }
+            Err(finding) => {
+                tracing::warn!(%finding, "a snapshot is not used");
+                begun.refused.push(finding);
+            }
+        }
+    }
+    Ok(begun)
+}
+
+/// The state that a snapshot gives, or why it gives none.
+pub(crate) fn usable(
+    named: &Named,
+    reader: &Reader,
+    get: impl Fn(&HexDigest) -> Result<Option<Vec<u8>>, StoreError>,
+) -> Result<Result<State, Finding>, StoreError> {
+    let Named { index, body } = named;
+    let (size, digest) = (body.size.0, body.state.sha256);
+    let refused = |code: &'static str, what: String| {
+        Ok(Err(Finding::new(
+            code,
+            format!("the snapshot of record {index} cannot be used"),
+        )
+        .expected(format!("the state after {size} records, in the blob {digest}"))
+        .observed(what)
+        .next("restore its blob from a backup, or let the state be computed from all records: trilith server rebuild-state --config FILE --from-first-record")))
+    };
+    if body.format != store::FORMAT {
+        return refused("SNAPSHOT-FORMAT", format!("the format {:?}", body.format));
+    }
+    if size > *index {
+        return refused(
+            "SNAPSHOT-FALSE",
+            "it tells of records that came after it".to_owned(),
+        );
+    }
+    let root = Digest(reader.root(size)?);
+    if root != body.root {
+        return refused(
+            "SNAPSHOT-FALSE",
+            format!("it names another root than {root}, which these records have"),
+        );
+    }
+    let Some(bytes) = get(&digest)? else {
+        return refused(
+            "SNAPSHOT-LOST",
+            "the blob is not there, or another".to_owned(),
+        );
+    };
+    match read(&bytes) {
+        Ok(state) if state.applied() == size => Ok(Ok(state)),
+        Ok(state) => refused(
+            "SNAPSHOT-FALSE",
+            format!("a state after {} records", state.applied()),
+        ),
+        Err(what) => refused("SNAPSHOT-FALSE", what),
+    }
+}
+
+/// The state with these bytes, and no other.
+fn read(bytes: &[u8]) -> Result<State, String> {
+    let (applied, rows) = store::Snapshot::from_bytes(bytes).map_err(|error| error.to_string())?;
+    let state = State::from_snapshot(applied, rows);
+    // Rows out of order, or twice, make a state that is written otherwise.
+    match bytes_of(&state) == bytes {
+        true => Ok(state),
+        false => Err("its rows are not those of a state".to_owned()),
+    }
+}
+
+/// As it is written: the same state has the same bytes.
+pub(crate) fn bytes_of(state: &State) -> Vec<u8> {
+    state.snapshot().to_bytes(state.applied())
+}
+
+/// What a record says of `state`, whose blob these bytes are, in a ledger whose first records have this root.
+pub(crate) fn record(state: &State, root: [u8; 32], blob: body::BlobRef) -> ledger::RecordBuilder {
+    let body = body::Snapshot {
+        size: state.applied().into(),
+        root: Digest(root),
+        state: blob,
+        format: store::FORMAT.to_owned(),
+    };
+    body.record()
+}

@@ -1,0 +1,237 @@
+//! `trilith server prune`: the oldest records of the server's own ledger go, once somebody else has them and a snapshot
+//! stands in for what they say. Decision 0032.
+//!
+//! Order: the snapshot's blob, then what is needed still beside the segments, then the `snapshot` and `retention` records
+//! in one commit, and only then segments. INVARIANT: nothing is gone of which no copy was read, or which no mirror that
+//! the policy names has cosigned.
+
+use super::open::{Opened, StartError};
+use super::snapshot::{self, Copied};
+use crate::config::Config;
+use crate::{cosign, needed};
+use facts::{Finding, Timestamp};
+use ledger::body::{self, Body as _};
+use ledger::merkle::leaf_hash;
+use ledger::{Frontier, Record};
+use ledger_store::{Reader, StoreError};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Nothing younger may go, whatever is asked: monitors and exporters that follow the folder get so much time.
+const LEAST_MS: u64 = 24 * 60 * 60 * 1000;
+/// Records looked at together.
+const CHUNK: u64 = 4_096;
+const LONGEST_REASON: usize = 512;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Prune<'a> {
+    /// Records from then on stay.
+    pub before: Timestamp,
+    pub reason: &'a str,
+    /// Who says so, as records name administrators: `uid:0`.
+    pub by: &'a str,
+    pub now: Timestamp,
+    /// A folder that has every record which goes.
+    pub copy: Option<&'a Path>,
+    /// Do it; else only say what would go.
+    pub really: bool,
+}
+
+/// What goes, or would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruning {
+    /// Of the ledger.
+    pub origin: String,
+    /// Records below it, but for the first one and those that are kept.
+    pub minimum: u64,
+    /// Bytes of the disk.
+    pub bytes: u64,
+    /// Records below it that are kept because something lives by them: how many, by what for.
+    pub kept: BTreeMap<&'static str, u64>,
+    /// Who has what goes.
+    pub holder: String,
+    /// The `snapshot` and the `retention` record, if it was done.
+    pub records: Option<(u64, u64)>,
+}
+
+/// Prunes the ledger of a server that does not run.
+///
+/// # Errors
+/// `PRUNE-YOUNG`, `PRUNE-NOTHING`, `PRUNE-NOT-COPIED`, `PRUNE-HELD`, `SNAPSHOT-COPY`; those of opening what is on disk,
+/// and of a server that may not sign.
+pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
+    config.check()?;
+    let youngest = ask.now.as_millis().saturating_sub(LEAST_MS);
+    if ask.before.as_millis() > youngest {
+        return Err(StartError::Refused(
+            Finding::new("PRUNE-YOUNG", "records of the last 24 hours stay")
+                .expected(format!("{} or earlier", Timestamp::from_millis(youngest)))
+                .observed(ask.before.to_string())
+                .next("name an earlier time, as `--before 400d`"),
+        ));
+    }
+    let opened = Opened::open(config, None)?;
+    snapshot::may_sign(&opened)?;
+    let reader = opened.ledger.reader().clone();
+    let old = older(&reader, ask.before.as_millis())?;
+    let prunable = opened.ledger.prunable(old)?.ok_or_else(|| {
+        StartError::Refused(
+            Finding::new("PRUNE-NOTHING", "there is no whole segment of such records")
+                .expected(format!("records before {}", ask.before))
+                .observed(format!(
+                    "{} records, the first {old} old enough",
+                    reader.size()
+                ))
+                .next("prune later: segments of 64 MiB go as a whole"),
+        )
+    })?;
+    let minimum = prunable.minimum;
+    let holder = holder(config, &opened, ask.copy, minimum)?;
+    let needed = needed::below(&opened.state, &reader, minimum)?;
+    let mut pruning = Pruning {
+        origin: opened.ledger.origin().to_string(),
+        minimum,
+        bytes: prunable.bytes,
+        kept: counted(&needed),
+        holder,
+        records: None,
+    };
+    if !ask.really {
+        opened.ledger.close()?;
+        return Ok(pruning);
+    }
+    let record = snapshot::make(&opened)?;
+    let place = reader.size();
+    let reason: String = ask.reason.chars().take(LONGEST_REASON).collect();
+    let policy = format!("before {}, and {}: {reason}", ask.before, pruning.holder);
+    let indices: Vec<u64> = needed.into_keys().collect();
+    let pruned = opened.ledger.prune_but(old, &indices, |minimum| {
+        let retention = body::Retention {
+            minimum_index: minimum.into(),
+            snapshot: Some(place.into()),
+            policy,
+            by: ask.by.to_owned(),
+        };
+        let drafts = [record, retention.record()];
+        let drafts = drafts.map(|record| record.actor(ask.by, super::open::UID).draft());
+        drafts.into_iter().collect()
+    });
+    // What it could not keep beside what stays: nothing was recorded.
+    let pruned = pruned.map_err(|error| match error {
+        StoreError::Prune { what } => held(&pruning, what),
+        error => error.into(),
+    })?;
+    if let Some(pruned) = pruned {
+        pruning.minimum = pruned.minimum;
+        pruning.records = Some((place, pruned.record));
+    }
+    snapshot::remember(&opened)?;
+    opened.ledger.close()?;
+    Ok(pruning)
+}
+
+fn held(pruning: &Pruning, what: String) -> StartError {
+    let kept = pruning
+        .kept
+        .iter()
+        .map(|(what, count)| format!("{count} for {what}"));
+    let kept: Vec<String> = kept.collect();
+    StartError::Refused(
+        Finding::new(
+            "PRUNE-HELD",
+            "more is needed still than can be kept beside what stays",
+        )
+        .expected("64 MiB of records at most")
+        .observed(format!("{what}: {}", kept.join(", ")))
+        .next("name an earlier time with --before"),
+    )
+}
+
+fn counted(needed: &needed::Needed) -> BTreeMap<&'static str, u64> {
+    let mut counted = BTreeMap::new();
+    for what in needed.values() {
+        *counted.entry(*what).or_insert(0) += 1;
+    }
+    counted
+}
+
+/// Who has the records below `minimum`, in words.
+fn holder(
+    config: &Config,
+    opened: &Opened,
+    copy: Option<&Path>,
+    minimum: u64,
+) -> Result<String, StartError> {
+    let reader = opened.ledger.reader();
+    if let Some(path) = copy {
+        let copy = Copied::open(path)?;
+        let own = config.data_dir.join("ledger");
+        if std::fs::canonicalize(copy.path()).ok() == std::fs::canonicalize(own).ok() {
+            return Err(not_copied(
+                minimum,
+                "the folder is the server's own".to_owned(),
+            ));
+        }
+        let mut frontier = Frontier::new();
+        copy.show(0..minimum, |_, bytes| {
+            frontier.push(leaf_hash(&bytes));
+            Ok(())
+        })?;
+        copy.same(reader, minimum, frontier.root())?;
+        let size = copy.size();
+        return Ok(format!(
+            "in a copy of {size} records, of which these were read"
+        ));
+    }
+    let Some(witnesses) = config
+        .witnesses
+        .as_ref()
+        .filter(|it| !it.mirrors.is_empty())
+    else {
+        let what = "server.toml names no mirror, and no copy was named";
+        return Err(not_copied(minimum, what.to_owned()));
+    };
+    let key = opened.ledger.key();
+    let mirrored = cosign::mirrored(witnesses, &config.data_dir, reader, key, minimum);
+    match mirrored.map_err(StartError::Refused)? {
+        Some((name, size)) => Ok(format!(
+            "at the mirror {name}, which has cosigned {size} records"
+        )),
+        None => Err(not_copied(
+            minimum,
+            format!(
+                "no line of {} under what the witnesses have cosigned last, or not of so many records",
+                witnesses.mirrors.join(", ")
+            ),
+        )),
+    }
+}
+
+fn not_copied(minimum: u64, what: String) -> StartError {
+    StartError::Refused(
+        Finding::new("PRUNE-NOT-COPIED", "nobody else is known to have what would go")
+            .expected(format!(
+                "the first {minimum} records in a folder that --copy names, or cosigned by one of `witnesses.mirrors`"
+            ))
+            .observed(what)
+            .next("copy the data directory elsewhere and name it with --copy FOLDER; or let the server run until its mirror has cosigned"),
+    )
+}
+
+/// How many of the first records are all of before `before`. One that this version cannot read stays.
+fn older(reader: &Reader, before: u64) -> Result<u64, StartError> {
+    let mut at = reader.pruned().map_or(0, |pruned| pruned.minimum);
+    loop {
+        let records = reader.read(at..at.saturating_add(CHUNK))?;
+        if records.is_empty() {
+            return Ok(at);
+        }
+        for bytes in records {
+            match Record::parse(&bytes) {
+                Ok(record) if record.stamp().wall < before => at = at.saturating_add(1),
+                _ => return Ok(at),
+            }
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! `trilith server snapshot` and `trilith server rebuild-state`: the state as a blob that the ledger names, and back.
+
+use super::open::{self, Base, Opened, StartError};
+use super::{Rebuilt, serve};
+use crate::config::Config;
+use crate::signing::Signing;
+use crate::snapshots::{self, Named};
+use crate::state::State;
+use facts::Finding;
+use ledger::merkle::leaf_hash;
+use ledger::{Digest, Draft, Frontier, HexDigest, Record, RecordBuilder};
+use ledger_store::{BlobFolder, Committed, Folder, Reader, StoreError};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Records read at once.
+const BATCH: u64 = 8_192;
+
+/// A snapshot that a record of the ledger names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshotted {
+    /// Index of its record.
+    pub index: u64,
+    /// Records that the state follows from.
+    pub records: u64,
+    /// SHA-256 of the blob, and its length.
+    pub blob: String,
+    pub bytes: u64,
+    /// It was there already, and nothing came after it.
+    pub already: bool,
+}
+
+/// Keeps the state after all records as a blob, and records it. The server must not run.
+///
+/// # Errors
+/// `SNAPSHOT-EMPTY` of a ledger without records; `SERVER-BEHIND-PEER` and others of a server that may not sign;
+/// [`StartError`].
+pub fn snapshot(config: &Config, by: &str) -> Result<Snapshotted, StartError> {
+    config.check()?;
+    let opened = Opened::open(config, None)?;
+    may_sign(&opened)?;
+    let reader = opened.ledger.reader();
+    let size = reader.size();
+    if size == 0 {
+        return Err(StartError::Refused(
+            Finding::new(
+                "SNAPSHOT-EMPTY",
+                "there is no state: the ledger has no record",
+            )
+            .expected("the data directory of a server that has run")
+            .observed(config.data_dir.display().to_string())
+            .next("start the server once, and stop it"),
+        ));
+    }
+    if let Some(named) = standing(&opened)? {
+        let done = told(&named, true);
+        opened.ledger.close()?;
+        return Ok(done);
+    }
+    let record = make(&opened)?;
+    let committed = opened.ledger.append_many_reserved(vec![draft(record, by)?]);
+    let index = committed.wait()?.first().map_or(size, Committed::index);
+    let body = opened.ledger.reader().record(index)?.expect_body();
+    let body = body.map_err(|source| StartError::Record { index, source })?;
+    remember(&opened)?;
+    opened.ledger.close()?;
+    Ok(told(&Named { index, body }, false))
+}
+
+fn told(named: &Named, already: bool) -> Snapshotted {
+    Snapshotted {
+        index: named.index,
+        records: named.body.size.0,
+        blob: named.body.state.sha256.to_string(),
+        bytes: named.body.state.length.0,
+        already,
+    }
+}
+
+/// The last record, if it is a snapshot that can be used.
+fn standing(opened: &Opened) -> Result<Option<Named>, StartError> {
+    let reader = opened.ledger.reader();
+    let Some(named) = snapshots::before(reader, reader.size())? else {
+        return Ok(None);
+    };
+    if named.index.saturating_add(1) != reader.size() {
+        return Ok(None);
+    }
+    let usable = snapshots::usable(&named, reader, |sha256| opened.blobs.get(sha256))?;
+    Ok(usable.is_ok().then_some(named))
+}
+
+/// Makes the blob of the state as it is, and says what a record has to say of it. INVARIANT: the blob is durable before
+/// the record is there: cut short, there is a blob that nothing names, and the next snapshot is another one.
+pub(super) fn make(opened: &Opened) -> Result<RecordBuilder, StartError> {
+    let state = &opened.state;
+    let root = opened.ledger.reader().root(state.applied())?;
+    let bytes = snapshots::bytes_of(state);
+    let blob = opened.blobs.put(&bytes).map_err(|error| match error {
+        StoreError::BlobTooLarge { length, limit } => StartError::Refused(
+            Finding::new(
+                "SNAPSHOT-LARGE",
+                "the state is larger than a snapshot may be",
+            )
+            .expected(format!("{limit} bytes at most"))
+            .observed(format!("{length} bytes"))
+            .next("take it when fewer SVIDs live: shorten `lifetimes` in server.toml"),
+        ),
+        error => error.into(),
+    })?;
+    Ok(snapshots::record(state, root, blob))
+}
+
+/// Refuses where the running server would sign nothing.
+pub(super) fn may_sign(opened: &Opened) -> Result<(), StartError> {
+    if let Some(finding) = opened.elsewhere.known(opened.ledger.key())? {
+        return Err(StartError::Refused(finding));
+    }
+    let signing = Signing::default();
+    let remembered = opened.head.read();
+    serve::rolled_back(&opened.ledger, &opened.state, remembered, &signing)?;
+    match signing.blocked() {
+        Some(blocked) => Err(StartError::Refused(blocked.finding)),
+        None => Ok(()),
+    }
+}
+
+/// From now on, this is what was published last.
+pub(super) fn remember(opened: &Opened) -> Result<(), StartError> {
+    let head = opened.ledger.reader().head();
+    let (size, root) = (head.checkpoint.size, &head.checkpoint.root);
+    opened
+        .head
+        .advance(size, root, &Signing::default())
+        .map(drop)
+        .map_err(|error| StartError::Failed(facts::with_causes(&error)))
+}
+
+pub(super) fn draft(record: RecordBuilder, by: &str) -> Result<Draft, StartError> {
+    let draft = record.actor(by, open::UID).draft();
+    draft.map_err(|source| StartError::Record { index: 0, source })
+}
+
+/// What a state was computed from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuild {
+    pub rebuilt: Rebuilt,
+    /// Index of the snapshot that it began with; `None`: with the first record.
+    pub snapshot: Option<u64>,
+    /// Why newer snapshots were not used.
+    pub refused: Vec<Finding>,
+}
+
+/// Drops the state database and computes it again, from the newest snapshot that can be used and the records after it.
+/// The server must not run.
+///
+/// # Errors
+/// `SERVER-SNAPSHOT` if records are gone and no snapshot can be used; [`StartError`].
+pub fn rebuild(config: &Config) -> Result<Rebuild, StartError> {
+    computed(config, Base::Snapshot)
+}
+
+/// As [`rebuild`], from the first record, whatever snapshots there are; and whether the newest of them gives the same.
+///
+/// # Errors
+/// `SNAPSHOT-FALSE` if it does not: the state is then the one that the records give. `SERVER-SNAPSHOT` if records are
+/// gone; [`StartError`].
+pub fn rebuild_from_first(config: &Config) -> Result<Rebuild, StartError> {
+    let mut rebuild = computed(config, Base::First)?;
+    let folder = Folder::open(&config.data_dir.join("ledger"))?;
+    let (reader, blobs) = (folder.reader(), blobs_in(config));
+    let begun = snapshots::begin(reader, |sha256| blobs.get(sha256))?;
+    rebuild.refused = begun.refused;
+    let (Some(mut state), Some(index)) = (begun.state, begun.snapshot) else {
+        return Ok(rebuild);
+    };
+    replay(reader, &mut state)?;
+    if Rebuilt::of(&state) != rebuild.rebuilt {
+        return Err(StartError::Refused(false_one(
+            index,
+            &rebuild.rebuilt.digest,
+            &state.digest(),
+        )));
+    }
+    rebuild.snapshot = Some(index);
+    Ok(rebuild)
+}
+
+fn false_one(index: u64, records: &[u8; 32], snapshot: &[u8; 32]) -> Finding {
+    Finding::new(
+        "SNAPSHOT-FALSE",
+        format!("the snapshot of record {index} is not the state that the records before it give"),
+    )
+    .expected(format!("by the records: {}", crypto::hex::encode(records)))
+    .observed(format!("by the snapshot: {}", crypto::hex::encode(snapshot)))
+    .next("keep the folder as evidence: whoever made that record had the ledger's key; go on from a backup or a copy of before it")
+}
+
+fn computed(config: &Config, base: Base) -> Result<Rebuild, StartError> {
+    config.check()?;
+    open::drop_state(config)?;
+    let opened = Opened::open_from(config, None, base)?;
+    match opened.behind {
+        Some(error) => Err(error.into()),
+        None => Ok(Rebuild {
+            rebuilt: Rebuilt::of(&opened.state),
+            snapshot: opened.begun.snapshot,
+            refused: opened.begun.refused,
+        }),
+    }
+}
+
+/// Applies what `state` has not applied yet.
+fn replay(reader: &Reader, state: &mut State) -> Result<(), StartError> {
+    while state.applied() < reader.size() {
+        let from = state.applied();
+        for (index, bytes) in (from..).zip(reader.read(from..from + BATCH)?) {
+            apply(state, index, bytes)?;
+        }
+    }
+    Ok(())
+}
+
+fn apply(state: &mut State, index: u64, bytes: Vec<u8>) -> Result<(), StartError> {
+    let record = Record::from_vec(bytes).map_err(|source| StartError::Record { index, source })?;
+    state.apply(index, &record)?;
+    Ok(())
+}
+
+fn blobs_in(config: &Config) -> BlobFolder {
+    BlobFolder::new(config.data_dir.join("blobs"), open::LARGEST_BLOB)
+}
+
+/// What a copy says of the snapshots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Records of the copy that were read, and have the root that the server's ledger has there.
+    pub records: u64,
+    /// Indices of the snapshots that are the state which the records give.
+    pub sound: Vec<u64>,
+    /// Of those, the ones whose blob was lost and is there again.
+    pub restored: Vec<u64>,
+    /// Snapshots of more records than the copy has.
+    pub beyond: Vec<u64>,
+}
+
+/// Computes the state from the records of `copy`, a folder with a whole ledger, and compares it with every snapshot that
+/// the server's ledger names, up to where the copy ends. Changes nothing but that `restore` brings back the blobs that
+/// are lost. The server may run.
+///
+/// # Errors
+/// `SNAPSHOT-COPY` if the copy cannot be read, has not all records, or is of another ledger; `SNAPSHOT-FALSE` if a
+/// snapshot is not what the records give.
+pub fn check_snapshots(config: &Config, copy: &Path, restore: bool) -> Result<Checked, StartError> {
+    config.check()?;
+    let folder = Folder::open(&config.data_dir.join("ledger"))?;
+    let reader = folder.reader();
+    let copy = Copied::open(copy)?;
+    let mut named = Vec::new();
+    let mut end = reader.size();
+    while let Some(one) = snapshots::before(reader, end)? {
+        end = one.index;
+        named.push(one);
+    }
+    named.sort_by_key(|one| (one.body.size.0, one.index));
+    let (mut checked, mut state, mut frontier) = (
+        Checked {
+            records: 0,
+            sound: Vec::new(),
+            restored: Vec::new(),
+            beyond: Vec::new(),
+        },
+        State::default(),
+        Frontier::new(),
+    );
+    for one in named {
+        let size = one.body.size.0;
+        if size > copy.size() || size > reader.size() {
+            checked.beyond.push(one.index);
+            continue;
+        }
+        copy.show(checked.records..size, |index, bytes| {
+            frontier.push(leaf_hash(&bytes));
+            apply(&mut state, index, bytes)
+        })?;
+        checked.records = size;
+        copy.same(reader, size, frontier.root())?;
+        let bytes = snapshots::bytes_of(&state);
+        if HexDigest::of(&bytes) != one.body.state.sha256 {
+            let given = one.body.state.sha256.0;
+            return Err(StartError::Refused(false_one(
+                one.index,
+                &crypto::sha256(&bytes),
+                &given,
+            )));
+        }
+        checked.sound.push(one.index);
+        if restore && blobs_in(config).get(&one.body.state.sha256)?.is_none() {
+            open::blobs(config)?.put(&bytes)?;
+            checked.restored.push(one.index);
+        }
+    }
+    Ok(checked)
+}
+
+/// A folder that somebody says to have the records.
+pub(super) struct Copied {
+    path: PathBuf,
+    folder: Folder,
+}
+
+impl Copied {
+    /// `path`: a data directory, or the folder of its ledger.
+    pub(super) fn open(path: &Path) -> Result<Self, StartError> {
+        let within = path.join("ledger");
+        let dir = if within.is_dir() {
+            within
+        } else {
+            path.to_owned()
+        };
+        let folder =
+            Folder::open(&dir).map_err(|error| unread(path, &facts::with_causes(&error)))?;
+        Ok(Self { path: dir, folder })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.folder.reader().size()
+    }
+
+    /// Shows the records of `range`, every one.
+    pub(super) fn show(
+        &self,
+        range: Range<u64>,
+        mut see: impl FnMut(u64, Vec<u8>) -> Result<(), StartError>,
+    ) -> Result<(), StartError> {
+        let mut index = range.start;
+        while index < range.end {
+            let read = self.folder.reader().read(index..range.end);
+            let read = read.map_err(|error| unread(&self.path, &facts::with_causes(&error)))?;
+            if read.is_empty() {
+                return Err(unread(&self.path, &format!("it ends at record {index}")));
+            }
+            for bytes in read {
+                see(index, bytes)?;
+                index = index.saturating_add(1);
+            }
+        }
+        Ok(())
+    }
+
+    /// That what was read of it is what the server's ledger has.
+    pub(super) fn same(
+        &self,
+        reader: &Reader,
+        size: u64,
+        root: [u8; 32],
+    ) -> Result<(), StartError> {
+        let ours = reader.root(size)?;
+        if ours == root {
+            return Ok(());
+        }
+        Err(unread(
+            &self.path,
+            &format!(
+                "its first {size} records have the root {}, the server's {}",
+                Digest(root),
+                Digest(ours)
+            ),
+        ))
+    }
+}
+
+fn unread(path: &Path, what: &str) -> StartError {
+    StartError::Refused(
+        Finding::new("SNAPSHOT-COPY", "the copy has not the records of this server's ledger")
+            .expected("a copy of the server's data directory, or of the folder `ledger` in it, with every record from the first on")
+            .observed(format!("{}: {what}", path.display()))
+            .next("name another copy with --copy FOLDER"),
+    )
+}
