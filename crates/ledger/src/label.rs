@@ -1,10 +1,14 @@
 //! Blinded labels ([decision 0027](../../../docs/decisions/0027-blinded-labels.md)): for every record and every owner
 //! 16 bytes that say whether the record is about what is his, to whoever has his key and to nobody else. Which record
-//! is about what is for others to say; here are the bytes.
+//! is about what, [`crate::about`] says; here are the bytes.
 //!
 //! A tile `labels/<N>[.p/<W>]` has the labels of the same records as the tile `tile/0/<N>[.p/<W>]` has hashes: one row
 //! for each record, all rows of one length, each row sorted, so that a label's place says nothing. The log's key has signed
 //! them: what they say to an owner can be shown to others, with his key.
+
+mod owners;
+
+pub use owners::{Owners, OwnersError};
 
 use crate::key::{KeyError, LedgerKey, LedgerSigner};
 use crate::merkle::Hash;

@@ -1,105 +1,27 @@
-//! Blinded labels, by decision 0027: what an owner learns by his key of a ledger whose records he is not served, and
-//! the other side, which makes them of records. What a record is about is told as for a `[[watch]]`.
+//! Blinded labels, by decision 0027: what an owner learns by his key of a ledger whose records he is not served.
 
 use crate::Failure;
 use crate::alert::{Alert, Kind, Told};
-use crate::config::{Config, LabelsConfig, WatchConfig, read, wrong};
-use crate::expect::{self, Erased, Watch};
+use crate::config::{Config, LabelsConfig, read, wrong};
 use crate::source::Source;
 use facts::{Finding, Timestamp};
-use ledger::label::{LabelError, LabelKey, LabelPath, LabelTile, MOST_OWNERS, Said, row};
-use ledger::merkle::{Hash, leaf_hash};
+use ledger::label::{LabelError, LabelKey, LabelPath, LabelTile, Said};
+use ledger::merkle::Hash;
 use ledger::tile::TilePath;
-use ledger::{ForeignCheckpoint, LedgerKey, LogKey, Record};
+use ledger::{ForeignCheckpoint, LedgerKey, LogKey};
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Records that one erasure names and that are looked at; more of them make it everybody's.
-const MOST_ERASED: usize = 256;
-
 /// The key of a file that nobody else reads.
-///
-/// # Errors
-/// `LABEL-KEY`.
-pub fn label_key(path: &Path) -> Result<LabelKey, Finding> {
-    let unusable = |observed: String| {
+fn label_key(path: &Path) -> Result<LabelKey, Finding> {
+    ledger_store::label_key(path).map_err(|observed| {
         Finding::new("LABEL-KEY", "the key of the labels cannot be used")
             .expected("64 hex digits, in a file that nobody else reads")
             .observed(format!("{}: {observed}", path.display()))
             .next("make one with `trilith monitor --label-key FILE`, and give the ledger's operator a copy of it")
-    };
-    let kept = std::fs::metadata(path).map_err(|error| unusable(error.to_string()))?;
-    let mode = kept.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(unusable(format!("its mode is {mode:04o}")));
-    }
-    let bytes = read(path).map_err(|finding| unusable(finding.message))?;
-    LabelKey::parse(&bytes).ok_or_else(|| unusable("it is something else".to_owned()))
-}
-
-/// Whose labels a ledger has, and what is whose.
-pub struct Owners(Vec<(Watch, LabelKey)>);
-
-impl Owners {
-    /// Of each: its name and what is his, as in a `[[watch]]` whose rules do not matter.
-    ///
-    /// # Errors
-    /// `MONITOR-CONFIG`.
-    pub fn new(owners: Vec<(WatchConfig, LabelKey)>) -> Result<Self, Finding> {
-        let (configs, keys): (Vec<_>, Vec<_>) = owners.into_iter().unzip();
-        if keys.len() > MOST_OWNERS {
-            return Err(wrong(format!("owners are {MOST_OWNERS} at most")));
-        }
-        let mut later = keys.iter().enumerate();
-        if later.any(|(at, key)| keys.iter().skip(at + 1).any(|other| other == key)) {
-            return Err(wrong("two owners have one key; each makes his own"));
-        }
-        let watches = expect::watches(&configs)?;
-        Ok(Self(watches.into_iter().zip(keys).collect()))
-    }
-
-    /// The rows of these records, of which the first is at `first`. `earlier` reads those that an erasure names.
-    pub fn rows(
-        &self,
-        origin: &str,
-        first: u64,
-        records: &[Vec<u8>],
-        earlier: impl Fn(u64) -> Option<Vec<u8>>,
-    ) -> Vec<u8> {
-        let rows = (first..).zip(records);
-        let rows = rows.map(|(index, bytes)| self.row(origin, index, bytes, &earlier));
-        rows.collect::<Vec<_>>().concat()
-    }
-
-    fn row(
-        &self,
-        origin: &str,
-        index: u64,
-        bytes: &[u8],
-        earlier: &impl Fn(u64) -> Option<Vec<u8>>,
-    ) -> Vec<u8> {
-        let mut erased = Erased::default();
-        let named = expect::erases(origin, index, bytes);
-        erased.unseen = named.len() > MOST_ERASED;
-        for index in named.into_iter().take(MOST_ERASED) {
-            let record = earlier(index).and_then(|bytes| Record::from_vec(bytes).ok());
-            erased.unseen |= record.is_none();
-            erased.records.extend(record);
-        }
-        let read = expect::read(origin, bytes, &erased);
-        let leaf = leaf_hash(bytes);
-        let label = |(watch, key): &(Watch, LabelKey)| {
-            let said = match watch.concerns(read.as_ref()) {
-                true => Said::Yours,
-                false => Said::NotYours,
-            };
-            key.label(said, &leaf)
-        };
-        row(self.0.iter().map(label).collect())
-    }
+    })
 }
 
 /// What a monitor reads labels with.

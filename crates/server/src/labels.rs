@@ -3,9 +3,8 @@
 use crate::config;
 use facts::Finding;
 use ledger::LedgerSigner;
-use ledger::label::{self, LabelPath};
+use ledger::label::{self, LabelPath, Owners};
 use ledger_store::{Reader, StoreError};
-use monitor::Owners;
 use std::sync::Arc;
 
 /// Tiles that are made at once: each costs the parsing of 256 records.
