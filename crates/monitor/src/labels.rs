@@ -28,7 +28,10 @@ fn label_key(path: &Path) -> Result<LabelKey, Finding> {
 pub(crate) struct Labels {
     config: LabelsConfig,
     key: LabelKey,
-    log: LedgerKey,
+    /// Who has signed them: the log; or, of a log that is anchored, its server.
+    signer: LedgerKey,
+    /// The log that they are of, if it is not the signer's.
+    of: Option<String>,
     /// Where they are, if not where the log is.
     at: Option<Source>,
 }
@@ -40,7 +43,7 @@ pub(crate) struct Rows {
     bytes: Arc<[u8]>,
 }
 
-/// What an owner shows: that this ledger's key has signed labels that deny him what is his. With his key, and the
+/// What an owner shows: that this ledger's key, or its server's, has signed labels that deny him what is his. With his key, and the
 /// record and its receipt, it convinces others.
 #[derive(Debug, Serialize)]
 pub(crate) struct Denial {
@@ -83,10 +86,15 @@ impl Labels {
             ));
         };
         let at = Source::addresses(config, labels.url.as_slice())?;
+        let (signer, of) = match &config.anchor {
+            Some(anchor) => (anchor.key()?, Some(config.origin()?)),
+            None => (log, None),
+        };
         let opened = Self {
             config: labels.clone(),
             key: label_key(&labels.key_file)?,
-            log,
+            signer,
+            of,
             at: at.into_iter().next().map(Source::Http),
         };
         opened.known()?;
@@ -132,7 +140,11 @@ impl Labels {
             ));
         };
         let kept = Arc::from(bytes.as_slice());
-        match LabelTile::open(bytes, &path, &self.log) {
+        let opened = match &self.of {
+            Some(origin) => LabelTile::open_of(bytes, &path, origin, &self.signer),
+            None => LabelTile::open(bytes, &path, &self.signer),
+        };
+        match opened {
             Ok(tile) => Ok(Rows { tile, path, bytes: kept }),
             Err(LabelError::Rows) => Err(Failure::Broken(
                 Finding::new(
@@ -145,9 +157,9 @@ impl Labels {
             Err(LabelError::Signature) => Err(Failure::Broken(
                 Finding::new(
                     "MONITOR-LABEL-SIGNATURE",
-                    format!("the labels {path} of {} are not signed by the log's key", source.name()),
+                    format!("the labels {path} of {} are not signed by whoever makes them", source.name()),
                 )
-                .expected(format!("labels that {} has signed for this place", self.log.origin()))
+                .expected(format!("labels that {} has signed for this place", self.signer.origin()))
                 .next("they were changed on the way, or where they are kept: ask another address; nothing of it was taken"),
             )),
         }
@@ -191,7 +203,7 @@ impl Labels {
             name: format!("denied-{}.json", leaf.get(..16).unwrap_or(&leaf)),
             v: 1,
             log: head.origin.clone(),
-            key: self.log.to_string(),
+            key: self.signer.to_string(),
             index: one.index,
             leaf_hash: crypto::base64::encode(&one.leaf),
             path: one.path.to_string(),

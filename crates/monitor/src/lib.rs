@@ -24,6 +24,7 @@
 )]
 
 mod alert;
+mod anchor;
 mod bundles;
 mod compare;
 mod config;
@@ -43,7 +44,7 @@ mod webhook;
 
 pub use alert::{Alert, Kind};
 pub use bundles::Bundles;
-pub use config::{Config, Entries, WatchConfig, json_schema};
+pub use config::{AnchorConfig, Config, Entries, WatchConfig, json_schema};
 pub use failure::Failure;
 pub use misbehaviour::{Misbehaviour, MisbehaviourError};
 pub use monitor::{Monitor, Seen};
