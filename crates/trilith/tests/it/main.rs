@@ -14,6 +14,11 @@ mod erasing;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the test wrote")]
 mod images;
 mod labels;
+#[expect(
+    clippy::indexing_slicing,
+    reason = "of JSON that the binary printed, and of objects"
+)]
+mod ledgers;
 #[allow(
     dead_code,
     clippy::indexing_slicing,
