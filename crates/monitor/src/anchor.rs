@@ -89,8 +89,14 @@ impl Anchor {
         if bytes.is_empty() || bytes.len() > MAX_RECORD {
             return Err(self.broken("the record is not with its proof"));
         }
-        verify_inclusion(&leaf_hash(bytes), proof.index, head.size, &proof.hashes, &head.root)
-            .map_err(|error| self.broken(&error.to_string()))?;
+        verify_inclusion(
+            &leaf_hash(bytes),
+            proof.index,
+            head.size,
+            &proof.hashes,
+            &head.root,
+        )
+        .map_err(|error| self.broken(&error.to_string()))?;
         let record = Record::parse(bytes);
         let record = record.map_err(|error| self.broken(&facts::with_causes(&error)))?;
         if !head.origin.holds(record.origin()) {
@@ -143,7 +149,8 @@ impl Anchor {
     fn other_key(&self, anchor: &body::Anchor, ours: &LedgerKey) -> Failure {
         let anchored = crypto::PublicKey::from_spki_der(&anchor.ledger_key.0).ok();
         let anchored = anchored.and_then(|key| LedgerKey::new(&anchor.origin, key).ok());
-        let observed = anchored.map_or_else(|| anchor.ledger_key.to_string(), |key| key.to_string());
+        let observed =
+            anchored.map_or_else(|| anchor.ledger_key.to_string(), |key| key.to_string());
         Failure::Broken(
             Finding::new(
                 "MONITOR-ANCHOR-KEY",

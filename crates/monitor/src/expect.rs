@@ -233,7 +233,8 @@ impl Allow {
 
 /// All that the record names is among these, and it names one.
 fn every(patterns: &[Pattern], names: &BTreeSet<String>) -> bool {
-    patterns.is_empty() || (!names.is_empty() && names.iter().all(|name| Pattern::any(patterns, name)))
+    patterns.is_empty()
+        || (!names.is_empty() && names.iter().all(|name| Pattern::any(patterns, name)))
 }
 
 /// `06:00-20:00`.

@@ -131,8 +131,7 @@ impl Ledgers {
             return Ok(None);
         };
         let (reader, index) = (core.journal.reader(), shown.row.anchor);
-        let failed =
-            |error: &dyn std::error::Error| Refusal::internal("reading an anchor", error);
+        let failed = |error: &dyn std::error::Error| Refusal::internal("reading an anchor", error);
         let record = reader.record(index).map_err(|error| failed(&error))?;
         let hashes = reader.inclusion(index, vouching.size);
         let proof = ProofFile {

@@ -112,10 +112,7 @@ async fn nothing_is_taken_that_the_servers_ledger_does_not_anchor() {
     let folder = tempfile::tempdir().unwrap();
     let mut monitor = served.monitor(&folder, "", "");
     // None yet.
-    assert_eq!(
-        code(&monitor.round(at(0)).await),
-        "MONITOR-UNREACHABLE"
-    );
+    assert_eq!(code(&monitor.round(at(0)).await), "MONITOR-UNREACHABLE");
     served.anchored();
     let seen = monitor.round(at(0)).await.unwrap();
     assert_eq!((seen.size, seen.looked, seen.agree), (30, 30, 1));
@@ -143,7 +140,10 @@ async fn what_is_no_anchor_of_this_log_is_told_by_name() {
     let note = served.site.log().note();
     let good = proof(anchor(&key(), &note), &server(9));
     let other_key = LedgerKey::new(key().origin().as_str(), fixed_key(7).public_key().clone());
-    let other_log = LedgerKey::new("example.org/gateway/other", fixed_key(1).public_key().clone());
+    let other_log = LedgerKey::new(
+        "example.org/gateway/other",
+        fixed_key(1).public_key().clone(),
+    );
     let mut unrecorded = good.clone();
     unrecorded.extra = None;
     let mut changed = good.clone();
@@ -156,7 +156,11 @@ async fn what_is_no_anchor_of_this_log_is_told_by_name() {
     let other_note = Log::new("b", 30);
     let unsigned = note.replace("example.org/server", "example.org/sorver");
     for (what, shown, expected) in [
-        ("another server's", proof(anchor(&key(), &note), &server(8)), "MONITOR-ANCHOR"),
+        (
+            "another server's",
+            proof(anchor(&key(), &note), &server(8)),
+            "MONITOR-ANCHOR",
+        ),
         ("without its record", unrecorded, "MONITOR-ANCHOR"),
         ("a changed record", changed, "MONITOR-ANCHOR"),
         ("another place", moved, "MONITOR-ANCHOR"),
@@ -239,11 +243,16 @@ async fn an_owner_recognises_his_own_in_a_gateways_ledger_by_its_servers_labels(
     std::fs::write(&file, crypto::hex::encode(&[1; 32])).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&file, mode).unwrap();
-    let labels = format!("[labels]\nname = \"ours\"\nkey_file = \"{}\"\n", file.display());
+    let labels = format!(
+        "[labels]\nname = \"ours\"\nkey_file = \"{}\"\n",
+        file.display()
+    );
     let mut monitor = served.monitor(&folder, "entries = \"closed\"", &labels);
     monitor.round(at(0)).await.unwrap();
     let told = monitor.waiting().iter();
-    let told: Vec<u64> = told.map(|alert| alert.record.as_ref().unwrap().index).collect();
+    let told: Vec<u64> = told
+        .map(|alert| alert.record.as_ref().unwrap().index)
+        .collect();
     assert_eq!(told, [3]);
 
     // Signed by the gateway's own key, as the labels of a server's ledger would be.

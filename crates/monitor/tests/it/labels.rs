@@ -16,9 +16,8 @@ const ADA: u8 = 1;
 const BOB: u8 = 2;
 
 fn owner(identities: &[&str], machines: &[&str]) -> Theirs {
-    let texts = |texts: &[&str]| -> Vec<String> {
-        texts.iter().map(|text| (*text).to_owned()).collect()
-    };
+    let texts =
+        |texts: &[&str]| -> Vec<String> { texts.iter().map(|text| (*text).to_owned()).collect() };
     Theirs::new(&texts(identities), &texts(machines), &[]).unwrap()
 }
 

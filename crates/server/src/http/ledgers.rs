@@ -100,7 +100,11 @@ async fn labels(
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     let making = Arc::clone(&labels);
-    let made = move || read(&core, &name, |shown, kept| shown.labels(kept, &making, &path));
+    let made = move || {
+        read(&core, &name, |shown, kept| {
+            shown.labels(kept, &making, &path)
+        })
+    };
     answer(tokio::task::spawn_blocking(made).await, FOR_A_WHILE)
 }
 

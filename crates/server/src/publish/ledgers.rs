@@ -192,7 +192,10 @@ impl Slot {
             ledger: shown.row.origin.clone(),
             code: finding.code.to_string(),
         };
-        core.metrics.publish_ledger_failures.get_or_create(&code).inc();
+        core.metrics
+            .publish_ledger_failures
+            .get_or_create(&code)
+            .inc();
         let mut told = false;
         others.learn(shown, |ledger| told = ledger.standing.failed(finding));
         if !told {
@@ -206,8 +209,11 @@ impl Slot {
 
 fn read_failed(why: &str) -> Failure {
     Failure::Again(
-        Finding::new("PUBLISH-READ", "a gateway's ledger cannot be read to be published")
-            .observed(why.to_owned())
-            .next("look at the server's log; it is tried again by itself"),
+        Finding::new(
+            "PUBLISH-READ",
+            "a gateway's ledger cannot be read to be published",
+        )
+        .observed(why.to_owned())
+        .next("look at the server's log; it is tried again by itself"),
     )
 }

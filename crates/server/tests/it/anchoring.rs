@@ -207,7 +207,11 @@ async fn a_gateway_that_names_ever_new_ledgers_opens_no_more_than_one() {
 }
 
 /// Sends the ledger's head, and its records as they are asked for; what the server says of it in the end.
-pub(crate) async fn anchored(gateway: &mut Gateway, ledger: &Ledger, old_size: u64) -> Result<u64, String> {
+pub(crate) async fn anchored(
+    gateway: &mut Gateway,
+    ledger: &Ledger,
+    old_size: u64,
+) -> Result<u64, String> {
     let head = ledger.reader().head();
     let head = GatewayHead {
         checkpoint: head.note.as_ref().to_owned(),

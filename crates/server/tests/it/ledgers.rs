@@ -7,6 +7,8 @@ use crate::harness::{DOMAIN, Fixture, config_text, estate, get};
 use facts::Timestamp;
 use ledger_store::Ledger;
 use monitor::Monitor;
+use proto::v1::gateway_message::Message;
+use proto::v1::{self, delta};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -22,6 +24,38 @@ async fn with_anchor(fixture: &Fixture) -> (Gateway, Ledger) {
     let size = own.reader().size();
     assert_eq!(anchored(&mut gateway, &own, 0).await, Ok(size));
     (gateway, own)
+}
+
+/// Sends its head, and of the records before it those of its next hundred that the ledger has signed; how many the
+/// server keeps then. The head is never reached.
+async fn mirrored(gateway: &mut Gateway, own: &Ledger) -> u64 {
+    let head = v1::GatewayHead {
+        checkpoint: own.reader().head().note.as_ref().to_owned(),
+        consistency: Vec::new(),
+        old_size: 0,
+    };
+    gateway.send(Message::Head(head)).await;
+    let mut kept = 0;
+    loop {
+        let delta::Delta::Fetch(fetch) = gateway.next().await.unwrap() else {
+            continue;
+        };
+        if kept > 0 {
+            // It asks for what comes after.
+            assert_eq!(fetch.from_index, kept);
+            return kept;
+        }
+        let range = fetch.from_index..fetch.from_index + 100;
+        let (records, note) = own.reader().read_signed(range, 4 << 20).unwrap();
+        kept = fetch.from_index + records.len() as u64;
+        let segment = v1::SegmentData {
+            request: fetch.request,
+            first_index: fetch.from_index,
+            records,
+            checkpoint: note.unwrap(),
+        };
+        gateway.send(Message::Segment(segment)).await;
+    }
 }
 
 async fn listed(fixture: &Fixture) -> Value {
@@ -86,21 +120,14 @@ async fn a_gateways_ledger_is_served_as_far_as_it_is_anchored() {
     let (seen, _) = look(&fixture, &state, &one, "", "").await;
     assert_eq!(seen, Ok(anchored_size));
 
-    // Its mirror has more by now than is anchored: nobody is shown it. A gateway's stream ends after its records.
+    // Its mirror has more by now than is anchored, and nobody is shown that.
     fill(&own, 1);
-    let head = own.reader().head();
-    let message = proto::v1::GatewayHead {
-        checkpoint: head.note.as_ref().to_owned(),
-        consistency: Vec::new(),
-        old_size: 0,
-    };
-    gateway
-        .send(proto::v1::gateway_message::Message::Head(message))
-        .await;
-    let size = head.checkpoint.size;
+    fill(&own, 1);
+    let size = mirrored(&mut gateway, &own).await;
+    assert!(size > anchored_size);
     let partial = format!("/ledgers/{name}/tile/0/000.p/{size}");
     let shown = format!("/ledgers/{name}/tile/0/000.p/{anchored_size}");
-    assert!(size < 256, "{size}");
+    assert!(size < 256 && size < own.reader().size(), "{size}");
     assert_eq!(status_of(&fixture, &shown).await, 200);
     assert_eq!(status_of(&fixture, &partial).await, 404);
     let (_, note) = get(
@@ -108,10 +135,16 @@ async fn a_gateways_ledger_is_served_as_far_as_it_is_anchored() {
         &format!("/ledgers/{name}/checkpoint"),
     )
     .await;
-    assert_eq!(note.lines().nth(1), Some(anchored_size.to_string().as_str()));
+    assert_eq!(
+        note.lines().nth(1),
+        Some(anchored_size.to_string().as_str())
+    );
 
     for (path, expected) in [
-        (format!("/ledgers/{name}/tile/entries/000.p/{anchored_size}"), 200),
+        (
+            format!("/ledgers/{name}/tile/entries/000.p/{anchored_size}"),
+            200,
+        ),
         (format!("/ledgers/{name}/tile/8/x"), 404),
         (format!("/ledgers/{name}/tile/0/001"), 404),
         (format!("/ledgers/{name}/labels/000.p/1"), 404),

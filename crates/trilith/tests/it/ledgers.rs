@@ -123,7 +123,10 @@ impl<'a> Outside<'a> {
             if !line.contains(" server ") || !line.contains(mark) {
                 continue;
             }
-            let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+            let number = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
             let pid = number.and_then(rustix::process::Pid::from_raw);
             let pid = pid.expect("a process");
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("a signal");
@@ -141,7 +144,10 @@ impl<'a> Outside<'a> {
         let log = std::fs::File::create(config.with_extension("log")).expect("a log");
         let mut command = self.site.trilith();
         command.arg("server").arg("--config").arg(config);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
         let server = Process(command.spawn().expect("it starts"));
         self.until("the server answers", || self.listed());
         server
@@ -235,9 +241,8 @@ fn outsiders_watch_what_a_gateway_of_a_real_database_recorded() {
     let again = outside.monitor("records", &listed, &url, "", &anchored);
     assert_eq!(again.status.code(), Some(0), "{}", said(&again));
     // Whoever is expected there is not told.
-    let expected = format!(
-        "{anchored}[[watch.allow]]\nidentities = [\"spiffe://demo.trilith/*\"]\n"
-    );
+    let expected =
+        format!("{anchored}[[watch.allow]]\nidentities = [\"spiffe://demo.trilith/*\"]\n");
     let output = outside.monitor("expected", &listed, &url, "", &expected);
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     // By the key of some other ledger nothing is read.
@@ -246,7 +251,11 @@ fn outsiders_watch_what_a_gateway_of_a_real_database_recorded() {
         ..outside.listed().expect("listed")
     };
     let output = outside.monitor("other", &other, &url, "", "");
-    assert!(said(&output).contains("MONITOR-CHECKPOINT"), "{}", said(&output));
+    assert!(
+        said(&output).contains("MONITOR-CHECKPOINT"),
+        "{}",
+        said(&output)
+    );
 
     // The same server, which publishes and makes labels now.
     outside.kill_server();
@@ -307,7 +316,10 @@ fn outsiders_watch_what_a_gateway_of_a_real_database_recorded() {
     assert!(width > 0, "another run has another number of records");
     let index = size / 256;
     let partial = |kind: &str| format!("{kind}/{index:03}.p/{width}");
-    let own = format!("[labels]\nname = \"c\"\nkey_file = \"{}\"\n", label.display());
+    let own = format!(
+        "[labels]\nname = \"c\"\nkey_file = \"{}\"\n",
+        label.display()
+    );
     let by_server = format!(
         "[anchor]\nkey = \"{}\"\nurl = \"{url}\"\n{own}",
         outside.key
@@ -330,7 +342,11 @@ fn outsiders_watch_what_a_gateway_of_a_real_database_recorded() {
     }
     // Without the server there is no anchor, and nothing is believed.
     let output = outside.monitor("alone", &listed, &bucket, closed, &by_server);
-    assert!(said(&output).contains("MONITOR-UNREACHABLE"), "{}", said(&output));
+    assert!(
+        said(&output).contains("MONITOR-UNREACHABLE"),
+        "{}",
+        said(&output)
+    );
     // Another log's checkpoint in its place: the server overwrites nothing, and says of which ledger.
     let own = store.folder(BUCKET).join(format!("{PREFIX}/checkpoint"));
     std::fs::copy(own, root.join("checkpoint")).expect("copied");
