@@ -14,11 +14,6 @@ mod erasing;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the test wrote")]
 mod images;
 mod labels;
-#[expect(
-    clippy::indexing_slicing,
-    reason = "of JSON that the binary printed, and of objects"
-)]
-mod ledgers;
 #[allow(
     dead_code,
     clippy::indexing_slicing,
@@ -27,6 +22,11 @@ mod ledgers;
 )]
 #[path = "../../../ledger/tests/it/support.rs"]
 mod ledger_support;
+#[expect(
+    clippy::indexing_slicing,
+    reason = "of JSON that the binary printed, and of objects"
+)]
+mod ledgers;
 mod mirrored;
 mod monitoring;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
