@@ -44,7 +44,7 @@ impl AnchorConfig {
     }
 
     fn newest(&self) -> Result<LedgerKey, Finding> {
-        self.key.parse().map_err(|_error| {
+        self.key.parse::<LedgerKey>().map_err(|_error| {
             wrong("`anchor.key` is no verifier key")
                 .expected(
                     "<name>+<8 hex digits>+<base64>: what `trilith trust` prints as `ledger_key`",

@@ -95,10 +95,14 @@ impl Others {
                     .next("look at this machine's disk; it is tried again by itself"),
             )
         })?;
-        let size = core.metrics.published_ledger_size.get_or_create(&Ledger {
+        let of = Ledger {
             ledger: shown.row.origin.clone(),
-        });
-        let size = size.clone();
+        };
+        let size = core
+            .metrics
+            .published_ledger_size
+            .get_or_create(&of)
+            .clone();
         let publisher = Publisher::open(
             &self.settings.of_ledger(&shown.name),
             &self.folder.join(&shown.name),

@@ -4,6 +4,7 @@
 use crate::anchoring::{anchored, fill, open};
 use crate::follower::Gateway;
 use crate::harness::{DOMAIN, Fixture, config_text, estate, get};
+use crate::recovering::until;
 use facts::Timestamp;
 use ledger_store::Ledger;
 use monitor::Monitor;
@@ -23,6 +24,10 @@ async fn with_anchor(fixture: &Fixture) -> (Gateway, Ledger) {
     fill(&own, 1);
     let size = own.reader().size();
     assert_eq!(anchored(&mut gateway, &own, 0).await, Ok(size));
+    until("what is anchored is shown", async || {
+        listed(fixture).await["ledgers"][0]["size"].as_u64() == Some(size)
+    })
+    .await;
     (gateway, own)
 }
 
