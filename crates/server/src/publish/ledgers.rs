@@ -98,11 +98,8 @@ impl Others {
         let of = Ledger {
             ledger: shown.row.origin.clone(),
         };
-        let size = core
-            .metrics
-            .published_ledger_size
-            .get_or_create(&of)
-            .clone();
+        let size = &core.metrics.published_ledger_size;
+        let size = size.get_or_create_owned(&of);
         let publisher = Publisher::open(
             &self.settings.of_ledger(&shown.name),
             &self.folder.join(&shown.name),
