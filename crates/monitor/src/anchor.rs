@@ -8,6 +8,7 @@ use crate::config::{Config, signed_by};
 use crate::http::Address;
 use crate::source::{self, Source};
 use facts::Finding;
+use ledger::lineage::{self, Link};
 use ledger::merkle::{leaf_hash, verify_inclusion};
 use ledger::{
     Checkpoint, CheckpointError, LedgerKey, LogKey, MAX_RECORD, Note, Policy, ProofFile, Record,
@@ -58,18 +59,21 @@ impl Anchor {
         let anchor: body::Anchor = record
             .expect_body()
             .map_err(|error| self.broken(&facts::with_causes(&error)))?;
-        if anchor.origin != origin {
-            return Err(self.broken(&format!("it anchors {}", anchor.origin)));
-        }
         let LogKey::Note(ours) = log else {
             return Err(self.broken("the log's key is no ledger's"));
         };
-        if ours.public_key().spki_der() != anchor.ledger_key.0.as_slice() {
-            return Err(self.other_key(&anchor, ours));
+        let Some(signer) = signing(ours, &anchor.origin) else {
+            return Err(self.broken(&format!("it anchors {}", anchor.origin)));
+        };
+        if signer.public_key().spki_der() != anchor.ledger_key.0.as_slice() {
+            return Err(self.other_key(&anchor, &signer));
         }
         let note = Note::parse(&anchor.checkpoint).map_err(CheckpointError::from);
         let checkpoint = note.and_then(|note| signed_by(&note, log, origin));
         let checkpoint = checkpoint.map_err(|error| self.broken(&facts::with_causes(&error)))?;
+        if checkpoint.origin != anchor.origin {
+            return Err(self.broken(&format!("its checkpoint is of {}", checkpoint.origin)));
+        }
         if (checkpoint.size, checkpoint.root) != (anchor.size.0, anchor.root.0) {
             return Err(self.broken("its checkpoint is of another size or root than it says"));
         }
@@ -161,6 +165,17 @@ impl Anchor {
             .next("ask the server's operator which one is the gateway's; the anchors in the server's ledger say since when. Nothing was taken"),
         )
     }
+}
+
+/// The key that signs for `origin` in this lineage.
+fn signing(newest: &LedgerKey, origin: &str) -> Option<LedgerKey> {
+    if newest.origin().as_str() == origin {
+        return Some(newest.clone());
+    }
+    let links = lineage::links(newest);
+    let mut former = links.iter().filter_map(|link| Link::open(link).ok());
+    let former = former.find(|link| link.from.origin().as_str() == origin);
+    former.map(|link| link.from)
 }
 
 /// The log shows more than its server has anchored.

@@ -87,7 +87,11 @@ impl Labels {
         };
         let at = Source::addresses(config, labels.url.as_slice())?;
         let (signer, of) = match &config.anchor {
-            Some(anchor) => (anchor.key()?, Some(config.origin()?)),
+            // By the name that stays, also once the log goes on as another.
+            Some(anchor) => {
+                let origin = log.origin().place().0.to_owned();
+                (anchor.key()?, Some(origin))
+            }
             None => (log, None),
         };
         let opened = Self {

@@ -3,8 +3,8 @@
 
 use crate::config;
 use facts::Finding;
-use ledger::LedgerSigner;
 use ledger::label::{self, LabelPath, Owners};
+use ledger::{KeyError, LedgerSigner};
 use ledger_store::{Reader, StoreError};
 use std::sync::Arc;
 
@@ -43,12 +43,24 @@ impl Labels {
     /// A signed tile at exactly that width; `None` if the ledger is not that large. Blocks on the disk.
     pub(crate) fn tile(&self, path: &LabelPath) -> Result<Option<Vec<u8>>, StoreError> {
         let origin = self.signer.key().origin().as_str();
-        self.tile_of(origin, &self.reader, path)
+        let rows = self.rows(origin, &self.reader, path)?;
+        sealed(rows.map(|rows| label::seal(&self.signer, path, rows)))
     }
 
     /// As [`Labels::tile`], of the ledger `origin` that is kept here. This server's ledger signs it, and says whose it
-    /// is: the key of the ledger that it is about is not here.
+    /// is, by the name that stays: the key of the ledger that it is about is not here.
     pub(crate) fn tile_of(
+        &self,
+        origin: &str,
+        reader: &Reader,
+        path: &LabelPath,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let rows = self.rows(origin, reader, path)?;
+        let line = crate::ledgers::line(origin);
+        sealed(rows.map(|rows| label::seal_of(&self.signer, line, path, rows)))
+    }
+
+    fn rows(
         &self,
         origin: &str,
         reader: &Reader,
@@ -73,10 +85,16 @@ impl Labels {
             let record = reader.record(index).ok()?;
             Some(record.into_bytes())
         };
-        let rows = self.owners.rows(origin, range.start, &records, earlier);
-        let sealed = label::seal_of(&self.signer, origin, path, rows);
-        sealed
-            .map(Some)
-            .map_err(|error| StoreError::Sign(Arc::new(error)))
+        Ok(Some(self.owners.rows(
+            origin,
+            range.start,
+            &records,
+            earlier,
+        )))
     }
+}
+
+fn sealed(tile: Option<Result<Vec<u8>, KeyError>>) -> Result<Option<Vec<u8>>, StoreError> {
+    let sealed = tile.transpose();
+    sealed.map_err(|error| StoreError::Sign(Arc::new(error)))
 }

@@ -34,7 +34,7 @@ struct Vouching {
 /// Of one ledger.
 #[derive(Default)]
 struct Anchors {
-    origin: String,
+    line: String,
     /// The newest that is published.
     shown: Option<GatewayRow>,
     /// Those after it, in the order of the ledger.
@@ -75,8 +75,9 @@ impl Ledgers {
     /// `row` was anchored.
     pub(crate) fn anchored(&self, row: &GatewayRow) {
         let mut all = self.lock();
-        let anchors = all.entry(name(&row.origin)).or_insert_with(|| Anchors {
-            origin: row.origin.clone(),
+        let line = line(&row.origin);
+        let anchors = all.entry(name(line)).or_insert_with(|| Anchors {
+            line: line.to_owned(),
             ..Anchors::default()
         });
         anchors.take(row);
@@ -107,10 +108,10 @@ impl Ledgers {
 
     fn vouched(&self, core: &Core, name: &str) -> Option<(Shown, Vouching)> {
         let vouching = Vouching::of(core)?;
-        let known = self.lock().get(name).map(|anchors| anchors.origin.clone());
+        let known = self.lock().get(name).map(|anchors| anchors.line.clone());
         match known {
-            Some(origin) => {
-                let row = core.state().gateway(&origin).cloned()?;
+            Some(line) => {
+                let row = core.state().gateway(&line).cloned()?;
                 self.anchored(&row);
             }
             // Anchored before this server was started.
@@ -163,14 +164,22 @@ impl Vouching {
     }
 }
 
+/// The name of a ledger's first log: what it is known by, also once it went on as another.
+pub(crate) fn line(origin: &str) -> &str {
+    let numbered = origin.rsplit_once('@');
+    let numbered = numbered.filter(|(_, number)| number.parse::<u64>().is_ok());
+    numbered.map_or(origin, |(line, _)| line)
+}
+
 /// How a ledger is called in paths: its origin is a stranger's text.
-fn name(origin: &str) -> String {
-    origin_hash(origin).to_string()
+fn name(line: &str) -> String {
+    origin_hash(line).to_string()
 }
 
 /// A ledger as far as it is shown.
 #[derive(Clone)]
 pub(crate) struct Shown {
+    /// SHA-256 of the first log's name, in hex.
     pub(crate) name: String,
     pub(crate) row: GatewayRow,
     pub(crate) key: LedgerKey,
@@ -181,6 +190,11 @@ impl Shown {
     fn new(name: String, row: GatewayRow) -> Option<Self> {
         let key = key_of(&row).ok()?;
         Some(Self { name, row, key })
+    }
+
+    /// See [`line`].
+    pub(crate) fn line(&self) -> &str {
+        line(&self.row.origin)
     }
 
     /// What is kept of it, which reaches to what is shown. Blocks on the disk.

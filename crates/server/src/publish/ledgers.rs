@@ -10,6 +10,7 @@ use crate::labels::Labels;
 use crate::ledgers::Shown;
 use crate::metrics::{Ledger, LedgerCode};
 use facts::Finding;
+use ledger::LedgerKey;
 use objects::{Failure, Publisher, Target};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -27,13 +28,14 @@ pub(crate) struct Others {
     settings: config::Publish,
     folder: PathBuf,
     labels: Option<Arc<Labels>>,
-    /// By origin.
+    /// By the names of their first logs.
     told: Mutex<BTreeMap<String, Told>>,
 }
 
 /// For `trilith status`.
 #[derive(Default)]
 struct Told {
+    origin: String,
     name: String,
     place: String,
     /// Records of what is shown.
@@ -45,6 +47,8 @@ struct Told {
 #[derive(Default)]
 struct Slot {
     publisher: Option<Publisher>,
+    /// Which it was opened with: a ledger may go on as a new log.
+    key: Option<LedgerKey>,
     done: Option<(Target, Instant)>,
     pause: Option<Duration>,
     /// It is left alone before.
@@ -67,9 +71,9 @@ impl Others {
 
     pub(super) fn status(&self) -> Value {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let each = told.iter().map(|(origin, told)| {
+        let each = told.values().map(|told| {
             let mut shown = told.standing.shown(&told.place, told.head);
-            shown["origin"] = json!(origin);
+            shown["origin"] = json!(told.origin);
             shown["name"] = json!(told.name);
             shown
         });
@@ -78,7 +82,8 @@ impl Others {
 
     fn learn(&self, shown: &Shown, change: impl FnOnce(&mut Told)) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = told.entry(shown.row.origin.clone()).or_default();
+        let told = told.entry(shown.line().to_owned()).or_default();
+        told.origin.clone_from(&shown.row.origin);
         told.name.clone_from(&shown.name);
         told.head = shown.row.size;
         change(told);
@@ -96,7 +101,7 @@ impl Others {
             )
         })?;
         let of = Ledger {
-            ledger: shown.row.origin.clone(),
+            ledger: shown.line().to_owned(),
         };
         let size = &core.metrics.published_ledger_size;
         let size = size.get_or_create_owned(&of);
@@ -134,7 +139,7 @@ pub(crate) async fn run(core: Arc<Core>) {
             continue;
         }
         for shown in core.ledgers.all(&core) {
-            let slot = slots.entry(shown.row.origin.clone()).or_default();
+            let slot = slots.entry(shown.line().to_owned()).or_default();
             // Dropped in the middle, a round is begun again at the next start.
             let round = tokio::select! {
                 () = core.stop.cancelled() => return,
@@ -175,6 +180,9 @@ impl Slot {
         let here = tokio::task::spawn_blocking(move || checked.kept(&checking).map(drop)).await;
         let here = here.map_err(|error| read_failed(&error.to_string()))?;
         here.map_err(|refusal| Failure::Again(refusal.finding().clone()))?;
+        if self.key.as_ref() != Some(&shown.key) {
+            (self.publisher, self.key) = (None, Some(shown.key.clone()));
+        }
         let publisher = match &mut self.publisher {
             Some(publisher) => publisher,
             none => none.insert(others.open(core, shown)?),
@@ -190,7 +198,7 @@ impl Slot {
     fn failed(&mut self, core: &Core, others: &Others, shown: &Shown, failure: &Failure) {
         let finding = failure.finding();
         let code = LedgerCode {
-            ledger: shown.row.origin.clone(),
+            ledger: shown.line().to_owned(),
             code: finding.code.to_string(),
         };
         core.metrics
