@@ -98,7 +98,8 @@ impl Publishing {
         )?;
         let others = settings
             .ledgers
-            .then(|| Others::new(settings, data_dir, labels.clone()));
+            .then(|| Others::open(settings, data_dir, labels.clone()))
+            .transpose()?;
         if let Some(labels) = labels {
             publisher = publisher.with_labels(move |path| labels.tile(path));
         }

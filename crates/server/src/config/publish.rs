@@ -100,15 +100,11 @@ impl Publish {
         Duration::from_millis(self.interval_ms)
     }
 
-    /// Of the ledger of that name, below the server's own.
-    pub(crate) fn of_ledger(&self, name: &str) -> Settings {
-        let prefix = match self.prefix.as_str() {
+    /// The prefix of the ledger of that name, below the server's own.
+    pub(crate) fn of_ledger(&self, name: &str) -> String {
+        match self.prefix.as_str() {
             "" => format!("ledgers/{name}"),
             prefix => format!("{prefix}/ledgers/{name}"),
-        };
-        Settings {
-            prefix,
-            ..self.settings()
         }
     }
 

@@ -11,7 +11,7 @@ use crate::ledgers::Shown;
 use crate::metrics::{Ledger, LedgerCode};
 use facts::Finding;
 use ledger::LedgerKey;
-use objects::{Failure, Publisher, Target};
+use objects::{Failure, Publisher, Store, Target};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,6 +26,7 @@ const STORE: &str = "PUBLISH-UNREACHABLE";
 
 pub(crate) struct Others {
     settings: config::Publish,
+    store: Store,
     folder: PathBuf,
     labels: Option<Arc<Labels>>,
     /// By the names of their first logs.
@@ -56,17 +57,19 @@ struct Slot {
 }
 
 impl Others {
-    pub(super) fn new(
+    /// Blocks on the disk.
+    pub(super) fn open(
         settings: &config::Publish,
         data_dir: &Path,
         labels: Option<Arc<Labels>>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Finding> {
+        Ok(Self {
+            store: Store::open(&settings.settings())?,
             settings: settings.clone(),
             folder: data_dir.join(FOLDER),
             labels,
             told: Mutex::default(),
-        }
+        })
     }
 
     pub(super) fn status(&self) -> Value {
@@ -90,7 +93,7 @@ impl Others {
     }
 
     /// Blocks on the disk.
-    fn open(&self, core: &Core, shown: &Shown) -> Result<Publisher, Failure> {
+    fn publisher(&self, core: &Core, shown: &Shown) -> Result<Publisher, Failure> {
         let kept = shown.kept(core);
         let kept = kept.map_err(|refusal| Failure::Again(refusal.finding().clone()))?;
         std::fs::create_dir_all(&self.folder).map_err(|error| {
@@ -105,7 +108,7 @@ impl Others {
         };
         let size = &core.metrics.published_ledger_size;
         let size = size.get_or_create_owned(&of);
-        let publisher = Publisher::open(
+        let publisher = self.store.publisher(
             &self.settings.of_ledger(&shown.name),
             &self.folder.join(&shown.name),
             kept.reader().clone(),
@@ -185,7 +188,7 @@ impl Slot {
         }
         let publisher = match &mut self.publisher {
             Some(publisher) => publisher,
-            none => none.insert(others.open(core, shown)?),
+            none => none.insert(others.publisher(core, shown)?),
         };
         others.learn(shown, |told| told.place = publisher.place());
         let size = publisher.round(&target).await?;
