@@ -108,14 +108,16 @@ impl Ledgers {
 
     fn vouched(&self, core: &Core, name: &str) -> Option<(Shown, Vouching)> {
         let vouching = Vouching::of(core)?;
+        // INVARIANT: whoever holds this lock waits for no other.
         let known = self.lock().get(name).map(|anchors| anchors.line.clone());
+        let held = self.lock().len();
         match known {
             Some(line) => {
                 let row = core.state().gateway(&line).cloned()?;
                 self.anchored(&row);
             }
             // A stranger may ask for any name.
-            None if self.lock().len() >= core.state().gateways().count() => return None,
+            None if held >= core.state().gateways().count() => return None,
             // Anchored before this server was started.
             None => {
                 let rows: Vec<GatewayRow> = core.state().gateways().cloned().collect();
