@@ -107,7 +107,7 @@ impl Ledgers {
     }
 
     fn vouched(&self, core: &Core, name: &str) -> Option<(Shown, Vouching)> {
-        let vouching = Vouching::of(core)?;
+        let published = Vouching::of(core)?.size;
         // INVARIANT: whoever holds this lock waits for no other.
         let known = self.lock().get(name).map(|anchors| anchors.line.clone());
         let held = self.lock().len();
@@ -124,8 +124,12 @@ impl Ledgers {
                 rows.iter().for_each(|row| self.anchored(row));
             }
         }
-        let mut all = self.lock();
-        let row = all.get_mut(name)?.published(vouching.size)?.clone();
+        let row = {
+            let mut all = self.lock();
+            all.get_mut(name)?.published(published)?.clone()
+        };
+        // Somebody else may have seen more than was published above.
+        let vouching = Vouching::of(core)?;
         Some((Shown::new(name.to_owned(), row)?, vouching))
     }
 
