@@ -1,10 +1,14 @@
 //! Blinded labels ([decision 0027](../../../docs/decisions/0027-blinded-labels.md)): for every record and every owner
 //! 16 bytes that say whether the record is about what is his, to whoever has his key and to nobody else. Which record
-//! is about what is for others to say; here are the bytes.
+//! is about what, [`crate::about`] says; here are the bytes.
 //!
 //! A tile `labels/<N>[.p/<W>]` has the labels of the same records as the tile `tile/0/<N>[.p/<W>]` has hashes: one row
 //! for each record, all rows of one length, each row sorted, so that a label's place says nothing. The log's key has signed
 //! them: what they say to an owner can be shown to others, with his key.
+
+mod owners;
+
+pub use owners::{Owners, OwnersError};
 
 use crate::key::{KeyError, LedgerKey, LedgerSigner};
 use crate::merkle::Hash;
@@ -92,7 +96,20 @@ fn statement(origin: &str, path: &LabelPath, rows: &[u8]) -> String {
 /// # Errors
 /// The key's, if it cannot sign.
 pub fn seal(signer: &LedgerSigner, path: &LabelPath, rows: Vec<u8>) -> Result<Vec<u8>, KeyError> {
-    let text = statement(signer.key().origin().as_str(), path, &rows);
+    seal_of(signer, signer.key().origin().as_str(), path, rows)
+}
+
+/// As [`seal`], of the ledger `origin`, whose records the signer's server keeps.
+///
+/// # Errors
+/// The key's, if it cannot sign.
+pub fn seal_of(
+    signer: &LedgerSigner,
+    origin: &str,
+    path: &LabelPath,
+    rows: Vec<u8>,
+) -> Result<Vec<u8>, KeyError> {
+    let text = statement(origin, path, &rows);
     let signature = signer.sign_text(&text)?;
     Ok([rows, signature].concat())
 }
@@ -134,6 +151,26 @@ impl LabelTile {
             signer = former.map(|former| &former.key);
         }
         Err(LabelError::Signature)
+    }
+
+    /// The tile of that name of the ledger `origin`, which `key`, of the server that keeps it, has signed. The newest
+    /// key of that server alone: where the records of a former one's time end in this ledger, nobody says.
+    ///
+    /// # Errors
+    /// [`LabelError`].
+    pub fn open_of(
+        mut bytes: Vec<u8>,
+        path: &LabelPath,
+        origin: &str,
+        key: &LedgerKey,
+    ) -> Result<Self, LabelError> {
+        let rows = bytes.len().checked_sub(SIGNATURE).ok_or(LabelError::Rows)?;
+        let signature = bytes.split_off(rows);
+        let text = statement(origin, path, &bytes);
+        if !key.verifies(&text, &signature) {
+            return Err(LabelError::Signature);
+        }
+        Self::split(bytes, path.width()).ok_or(LabelError::Rows)
     }
 
     /// `None`: these are no rows of `width` records.
@@ -287,6 +324,25 @@ mod tests {
         der.extend_from_slice(&[seed; 32]);
         let key = crypto::KeyPair::from_pkcs8(&der).unwrap();
         LedgerSigner::new(origin, std::sync::Arc::new(key)).unwrap()
+    }
+
+    #[test]
+    fn labels_of_another_ledger_are_its_servers_and_of_that_ledger_alone() {
+        let server = signer("example.org/server", 1);
+        let other = signer("example.org/gateway/pg", 3);
+        let path: LabelPath = "labels/000.p/2".parse().unwrap();
+        let rows = vec![7; 2 * LABEL];
+        let sealed = seal_of(&server, "example.org/gateway/pg", &path, rows).unwrap();
+        let opened = |origin: &str, key: &LedgerKey| {
+            LabelTile::open_of(sealed.clone(), &path, origin, key).map(drop)
+        };
+        assert_eq!(opened("example.org/gateway/pg", server.key()), Ok(()));
+        let refused = Err(LabelError::Signature);
+        assert_eq!(opened("example.org/gateway/pg", other.key()), refused);
+        assert_eq!(opened("example.org/gateway/mysql", server.key()), refused);
+        // Nor are they the server's own.
+        let own = LabelTile::open(sealed.clone(), &path, server.key());
+        assert_eq!(own.map(drop), refused);
     }
 
     #[test]

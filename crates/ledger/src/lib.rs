@@ -18,6 +18,7 @@
     )
 )]
 
+pub mod about;
 pub mod body;
 mod bundle;
 mod checkpoint;

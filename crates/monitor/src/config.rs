@@ -1,6 +1,10 @@
 //! `monitor.toml`: which log, where its state is kept, what is watched and what is expected of it. Strict: a key that
 //! is not known is an error. Each default has its reason beside it.
 
+mod anchor;
+
+pub use anchor::AnchorConfig;
+
 use crate::expect::{self, Watch};
 use facts::Finding;
 use ledger::lineage::{self, Link};
@@ -24,6 +28,10 @@ const MAX_EACH: usize = 16;
 pub struct Config {
     pub monitor: MonitorConfig,
     pub log: LogConfig,
+    /// Of the ledger of a gateway, decision point or agent: the server whose ledger anchors it. Absent: it is watched by
+    /// its own key alone.
+    #[serde(default)]
+    pub anchor: Option<AnchorConfig>,
     /// Where alerts go. Absent: to standard output, and the program ends with 4 at the first one.
     #[serde(default)]
     pub webhook: Option<WebhookConfig>,
@@ -145,7 +153,8 @@ pub struct LabelsConfig {
     /// each look. Absent: every record of yours is told.
     #[serde(default)]
     pub known: Option<PathBuf>,
-    /// The address that `/labels/…` is below. The first of `log.urls` by default; a mirror has none.
+    /// The address that `/labels/…` is below. The first of `log.urls` by default; a mirror has none. Of a log with an
+    /// `[anchor]` they are signed by `anchor.key`.
     #[serde(default)]
     pub url: Option<String>,
 }
@@ -334,12 +343,15 @@ impl Config {
     fn check(&self) -> Result<(), Finding> {
         let (monitor, log) = (&self.monitor, &self.log);
         let (webhook, labels) = (self.webhook.as_ref(), self.labels.as_ref());
+        let anchor = self.anchor.as_ref();
         let paths = [
             Some(&monitor.state_dir),
             monitor.ca_file.as_ref(),
             log.lineage.as_ref(),
             log.folder.as_ref(),
             log.policy.as_ref(),
+            anchor.and_then(|anchor| anchor.lineage.as_ref()),
+            anchor.and_then(|anchor| anchor.policy.as_ref()),
             labels.map(|labels| &labels.key_file),
             labels.and_then(|labels| labels.known.as_ref()),
             webhook.map(|webhook| &webhook.secret_file),
@@ -381,6 +393,9 @@ impl Config {
             return Err(wrong("[labels] has a `name`"));
         }
         self.key()?;
+        if let Some(anchor) = anchor {
+            anchor.check(self)?;
+        }
         self.watched()?;
         Ok(())
     }
@@ -407,19 +422,7 @@ impl Config {
         let (Some(path), LogKey::Note(newest)) = (&self.log.lineage, &key) else {
             return Ok(key);
         };
-        let unsound = |what: String| {
-            wrong(format!("`log.lineage`: {what}"))
-                .expected(format!("what `trilith trust` prints, of {newest}"))
-                .observed(path.display().to_string())
-        };
-        let trust: Lineage = serde_json::from_slice(&read(path)?)
-            .map_err(|error| unsound(format!("it does not parse: {error}")))?;
-        let followed = lineage::follow(newest, &trust.lineage)
-            .map_err(|error| unsound(format!("{}: {error}", error.code())))?;
-        if followed != *newest {
-            return Err(unsound(format!("it goes on to {followed}")));
-        }
-        Ok(LogKey::Note(followed))
+        lineage_of(newest, path, "log.lineage").map(LogKey::Note)
     }
 
     /// The key as verifier keys are written.
@@ -442,18 +445,34 @@ impl Config {
     }
 
     pub(crate) fn policy(&self) -> Result<Option<Policy>, Finding> {
-        let Some(path) = &self.log.policy else {
-            return Ok(None);
-        };
-        let policy = Policy::parse(&read(path)?);
-        policy
-            .map(Some)
-            .map_err(|error| unreadable(path, facts::with_causes(&error)))
+        self.log.policy.as_deref().map(policy_of).transpose()
     }
 
     pub(crate) fn watched(&self) -> Result<Vec<Watch>, Finding> {
         expect::watches(&self.watches)
     }
+}
+
+/// What the file at `path` says of how a ledger went on to `newest`.
+fn lineage_of(newest: &LedgerKey, path: &Path, named: &str) -> Result<LedgerKey, Finding> {
+    let unsound = |what: String| {
+        wrong(format!("`{named}`: {what}"))
+            .expected(format!("what `trilith trust` prints, of {newest}"))
+            .observed(path.display().to_string())
+    };
+    let trust: Lineage = serde_json::from_slice(&read(path)?)
+        .map_err(|error| unsound(format!("it does not parse: {error}")))?;
+    let followed = lineage::follow(newest, &trust.lineage)
+        .map_err(|error| unsound(format!("{}: {error}", error.code())))?;
+    if followed != *newest {
+        return Err(unsound(format!("it goes on to {followed}")));
+    }
+    Ok(followed)
+}
+
+fn policy_of(path: &Path) -> Result<Policy, Finding> {
+    let policy = Policy::parse(&read(path)?);
+    policy.map_err(|error| unreadable(path, facts::with_causes(&error)))
 }
 
 /// A file, whole.

@@ -1,17 +1,13 @@
-//! What a record is about, and whether that is expected. Pure: a record and the rules give the answer.
+//! Whether what a record is about is expected. Pure: a record and the rules give the answer.
 //!
 //! A record is somebody's if it names one of his identities, machines or resources, or if it may: a list of resources
 //! that was cut may have held any, and a record that this version cannot read may be about anything.
 
-mod about;
-
-pub(crate) use about::About;
-
 use crate::alert::Told;
 use crate::config::{AllowConfig, WatchConfig, wrong};
 use facts::Finding;
-use ledger::body::Erasure;
-use ledger::{MAX_RECORD, Origin, Record, RecordType, merkle};
+use ledger::about::{self, About, Erased, NameError, Pattern, Theirs};
+use ledger::{MAX_RECORD, Record, RecordType, merkle};
 use std::collections::BTreeSet;
 
 const DAY: u64 = 24 * 60;
@@ -21,9 +17,7 @@ const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 #[derive(Debug, Clone)]
 pub(crate) struct Watch {
     name: String,
-    identities: Vec<Pattern>,
-    machines: Vec<Pattern>,
-    resources: Vec<Pattern>,
+    theirs: Theirs,
     allows: Vec<Allow>,
 }
 
@@ -43,68 +37,20 @@ struct Allow {
     days: BTreeSet<u64>,
 }
 
-/// A name, or what it begins with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Pattern {
-    text: String,
-    /// It ended in `*`.
-    begins: bool,
-}
-
-impl Pattern {
-    fn read(text: &str) -> Result<Self, Finding> {
-        let (text, begins) = match text.strip_suffix('*') {
-            Some(text) => (text, true),
-            None => (text, false),
-        };
-        if text.contains('*') || (text.is_empty() && !begins) {
-            return Err(
-                wrong("a name is exact, or has one `*` at its end").observed(text.to_owned())
-            );
+fn named(error: NameError) -> Finding {
+    match error {
+        NameError::Pattern(text) => {
+            wrong("a name is exact, or has one `*` at its end").observed(text)
         }
-        let text = text.to_owned();
-        Ok(Self { text, begins })
-    }
-
-    fn matches(&self, name: &str) -> bool {
-        match self.begins {
-            true => name.starts_with(&self.text),
-            false => name == self.text,
+        NameError::Machine(text) => {
+            wrong("`machines` are nodes, by their names or their SPIFFE IDs").observed(text)
         }
-    }
-
-    /// As [`Self::matches`], of a column: `…/*` may be any of its table.
-    fn matches_column(&self, name: &str) -> bool {
-        let any = name.strip_suffix('*').filter(|table| table.ends_with('/'));
-        self.matches(name) || any.is_some_and(|table| self.text.starts_with(table))
+        NameError::Nothing => wrong("a [[watch]] names `identities`, `machines` or `resources`"),
     }
 }
 
 fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Finding> {
-    texts.iter().map(|text| Pattern::read(text)).collect()
-}
-
-/// However they are written: by their paths, or as records have them.
-fn resources(texts: &[String]) -> Result<Vec<Pattern>, Finding> {
-    let paths = texts.iter().map(|text| about::resource(text));
-    paths.map(Pattern::read).collect()
-}
-
-/// However they are written: nodes by name or by SPIFFE ID.
-fn machines(texts: &[String]) -> Result<Vec<Pattern>, Finding> {
-    let name = |text: &String| {
-        let name = about::machine(text);
-        if name.starts_with("spiffe://") {
-            let finding = wrong("`machines` are nodes, by their names or their SPIFFE IDs");
-            return Err(finding.observed(text.clone()));
-        }
-        Pattern::read(name)
-    };
-    texts.iter().map(name).collect()
-}
-
-fn any(patterns: &[Pattern], name: &str) -> bool {
-    patterns.iter().any(|pattern| pattern.matches(name))
+    Pattern::all(texts).map_err(named)
 }
 
 /// Reads the watches of a configuration.
@@ -125,68 +71,26 @@ pub(crate) fn watches(configs: &[WatchConfig]) -> Result<Vec<Watch>, Finding> {
 
 impl Watch {
     fn read(config: &WatchConfig) -> Result<Self, Finding> {
-        let watch = Self {
+        let theirs = Theirs::new(&config.identities, &config.machines, &config.resources);
+        Ok(Self {
             name: config.name.clone(),
-            identities: patterns(&config.identities)?,
-            machines: machines(&config.machines)?,
-            resources: resources(&config.resources)?,
+            theirs: theirs.map_err(|error| match error {
+                NameError::Nothing => named(error).observed(config.name.clone()),
+                error => named(error),
+            })?,
             allows: config
                 .allows
                 .iter()
                 .map(Allow::read)
                 .collect::<Result<_, _>>()?,
-        };
-        if watch.identities.is_empty() && watch.machines.is_empty() && watch.resources.is_empty() {
-            return Err(
-                wrong("a [[watch]] names `identities`, `machines` or `resources`")
-                    .observed(watch.name),
-            );
-        }
-        Ok(watch)
-    }
-
-    /// What of this owner's the record is about; nothing, if it is not about him.
-    fn theirs(&self, about: &About) -> Vec<String> {
-        let mut found = Vec::new();
-        for (kind, patterns, names) in [
-            ("identity", &self.identities, &about.identities),
-            ("machine", &self.machines, &about.machines),
-            ("resource", &self.resources, &about.resources),
-        ] {
-            let hits = names.iter().filter(|name| any(patterns, name));
-            found.extend(hits.map(|name| format!("{kind} {name}")));
-        }
-        // Whose the table is, is told of the table.
-        let columns = about.columns.iter().filter(|name| {
-            let table = name.rsplit_once('/').map_or("", |(table, _)| table);
-            let mut owned = self.resources.iter();
-            !any(&self.resources, table) && owned.any(|pattern| pattern.matches_column(name))
-        });
-        found.extend(columns.map(|name| format!("column {name}")));
-        let acts = about
-            .actor
-            .iter()
-            .filter(|actor| any(&self.identities, actor));
-        found.extend(acts.map(|actor| format!("actor {actor}")));
-        if about.unseen {
-            found.push("contents of records that were not looked at".to_owned());
-        }
-        if about.cut && !self.resources.is_empty() {
-            found.push("resources that the record has no room for".to_owned());
-        }
-        found
-    }
-
-    /// The record is about something of this owner's, or it may be.
-    pub(crate) fn concerns(&self, read: Option<&(Record, About)>) -> bool {
-        read.is_none_or(|(_, about)| !self.theirs(about).is_empty())
+        })
     }
 
     /// The record, if it is this owner's and not expected.
     fn judge(&self, index: u64, bytes: &[u8], read: Option<&(Record, About)>) -> Option<Told> {
         let (about, expected) = match read {
             Some((record, about)) => {
-                let theirs = self.theirs(about);
+                let theirs = self.theirs.of(about);
                 let expected = self.allows.iter().any(|allow| allow.takes(record, about));
                 (theirs, expected)
             }
@@ -209,29 +113,6 @@ impl Watch {
     }
 }
 
-/// What an erasure has taken from: the records, and whether it names others that were not looked at.
-#[derive(Default)]
-pub(crate) struct Erased {
-    pub(crate) records: Vec<Record>,
-    pub(crate) unseen: bool,
-}
-
-/// Places of the records whose contents this one says to be gone, each once; only those before it can be.
-pub(crate) fn erases(origin: &str, index: u64, bytes: &[u8]) -> BTreeSet<u64> {
-    const TYPE: &[u8] = b"{\"v\":1,\"type\":\"erasure\"";
-    if !bytes.starts_with(TYPE) {
-        return BTreeSet::new();
-    }
-    let record = Record::parse(bytes).ok();
-    let record = record.filter(|record| record.origin() == origin);
-    let erasure = record.and_then(|record| record.expect_body::<Erasure>().ok());
-    let named = erasure.into_iter().flat_map(|erasure| erasure.erased);
-    named
-        .map(|item| item.record.0)
-        .filter(|named| *named < index)
-        .collect()
-}
-
 /// Whatever of the record at `index` is not expected, by the watches.
 pub(crate) fn judge(
     watches: &[Watch],
@@ -240,7 +121,7 @@ pub(crate) fn judge(
     bytes: &[u8],
     erased: &Erased,
 ) -> Vec<Told> {
-    let read = read(origin, bytes, erased);
+    let read = about::read(origin, bytes, erased);
     let judged = watches
         .iter()
         .filter_map(|watch| watch.judge(index, bytes, read.as_ref()));
@@ -249,18 +130,6 @@ pub(crate) fn judge(
         // It is told once.
         None => judged.take(1).collect(),
     }
-}
-
-/// A record, and what it is about. One of another ledger, or not in the form of its type, is none that can be read here.
-pub(crate) fn read(origin: &str, bytes: &[u8], erased: &Erased) -> Option<(Record, About)> {
-    Record::parse(bytes)
-        .ok()
-        .filter(|record| Origin::new(origin).is_ok_and(|log| log.holds(record.origin())))
-        .and_then(|record| About::of(&record).map(|about| (record, about)))
-        .map(|(record, mut about)| {
-            about.erases(&erased.records, erased.unseen);
-            (record, about)
-        })
 }
 
 impl Allow {
@@ -290,8 +159,8 @@ impl Allow {
             records: config.records.iter().map(kind).collect::<Result<_, _>>()?,
             identities: patterns(&config.identities)?,
             actors: patterns(&config.actors)?,
-            machines: machines(&config.machines)?,
-            resources: resources(&config.resources)?,
+            machines: Pattern::machines(&config.machines).map_err(named)?,
+            resources: Pattern::resources(&config.resources).map_err(named)?,
             code: config.code.iter().map(digest).collect::<Result<_, _>>()?,
             issuers: config
                 .issuers
@@ -339,7 +208,7 @@ impl Allow {
                 || about
                     .actor
                     .as_ref()
-                    .is_some_and(|actor| any(&self.actors, actor)))
+                    .is_some_and(|actor| Pattern::any(&self.actors, actor)))
             && every(&self.machines, &about.machines)
             && every(&self.resources, &about.resources)
             && (self.resources.is_empty() || !about.cut)
@@ -364,7 +233,8 @@ impl Allow {
 
 /// All that the record names is among these, and it names one.
 fn every(patterns: &[Pattern], names: &BTreeSet<String>) -> bool {
-    patterns.is_empty() || (!names.is_empty() && names.iter().all(|name| any(patterns, name)))
+    patterns.is_empty()
+        || (!names.is_empty() && names.iter().all(|name| Pattern::any(patterns, name)))
 }
 
 /// `06:00-20:00`.

@@ -1,112 +1,37 @@
-//! Blinded labels, by decision 0027: what an owner learns by his key of a ledger whose records he is not served, and
-//! the other side, which makes them of records. What a record is about is told as for a `[[watch]]`.
+//! Blinded labels, by decision 0027: what an owner learns by his key of a ledger whose records he is not served.
 
 use crate::Failure;
 use crate::alert::{Alert, Kind, Told};
-use crate::config::{Config, LabelsConfig, WatchConfig, read, wrong};
-use crate::expect::{self, Erased, Watch};
+use crate::config::{Config, LabelsConfig, read, wrong};
 use crate::source::Source;
 use facts::{Finding, Timestamp};
-use ledger::label::{LabelError, LabelKey, LabelPath, LabelTile, MOST_OWNERS, Said, row};
-use ledger::merkle::{Hash, leaf_hash};
+use ledger::label::{LabelError, LabelKey, LabelPath, LabelTile, Said};
+use ledger::merkle::Hash;
 use ledger::tile::TilePath;
-use ledger::{ForeignCheckpoint, LedgerKey, LogKey, Record};
+use ledger::{ForeignCheckpoint, LedgerKey, LogKey};
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Records that one erasure names and that are looked at; more of them make it everybody's.
-const MOST_ERASED: usize = 256;
-
 /// The key of a file that nobody else reads.
-///
-/// # Errors
-/// `LABEL-KEY`.
-pub fn label_key(path: &Path) -> Result<LabelKey, Finding> {
-    let unusable = |observed: String| {
+fn label_key(path: &Path) -> Result<LabelKey, Finding> {
+    ledger_store::label_key(path).map_err(|observed| {
         Finding::new("LABEL-KEY", "the key of the labels cannot be used")
             .expected("64 hex digits, in a file that nobody else reads")
             .observed(format!("{}: {observed}", path.display()))
             .next("make one with `trilith monitor --label-key FILE`, and give the ledger's operator a copy of it")
-    };
-    let kept = std::fs::metadata(path).map_err(|error| unusable(error.to_string()))?;
-    let mode = kept.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(unusable(format!("its mode is {mode:04o}")));
-    }
-    let bytes = read(path).map_err(|finding| unusable(finding.message))?;
-    LabelKey::parse(&bytes).ok_or_else(|| unusable("it is something else".to_owned()))
-}
-
-/// Whose labels a ledger has, and what is whose.
-pub struct Owners(Vec<(Watch, LabelKey)>);
-
-impl Owners {
-    /// Of each: its name and what is his, as in a `[[watch]]` whose rules do not matter.
-    ///
-    /// # Errors
-    /// `MONITOR-CONFIG`.
-    pub fn new(owners: Vec<(WatchConfig, LabelKey)>) -> Result<Self, Finding> {
-        let (configs, keys): (Vec<_>, Vec<_>) = owners.into_iter().unzip();
-        if keys.len() > MOST_OWNERS {
-            return Err(wrong(format!("owners are {MOST_OWNERS} at most")));
-        }
-        let mut later = keys.iter().enumerate();
-        if later.any(|(at, key)| keys.iter().skip(at + 1).any(|other| other == key)) {
-            return Err(wrong("two owners have one key; each makes his own"));
-        }
-        let watches = expect::watches(&configs)?;
-        Ok(Self(watches.into_iter().zip(keys).collect()))
-    }
-
-    /// The rows of these records, of which the first is at `first`. `earlier` reads those that an erasure names.
-    pub fn rows(
-        &self,
-        origin: &str,
-        first: u64,
-        records: &[Vec<u8>],
-        earlier: impl Fn(u64) -> Option<Vec<u8>>,
-    ) -> Vec<u8> {
-        let rows = (first..).zip(records);
-        let rows = rows.map(|(index, bytes)| self.row(origin, index, bytes, &earlier));
-        rows.collect::<Vec<_>>().concat()
-    }
-
-    fn row(
-        &self,
-        origin: &str,
-        index: u64,
-        bytes: &[u8],
-        earlier: &impl Fn(u64) -> Option<Vec<u8>>,
-    ) -> Vec<u8> {
-        let mut erased = Erased::default();
-        let named = expect::erases(origin, index, bytes);
-        erased.unseen = named.len() > MOST_ERASED;
-        for index in named.into_iter().take(MOST_ERASED) {
-            let record = earlier(index).and_then(|bytes| Record::from_vec(bytes).ok());
-            erased.unseen |= record.is_none();
-            erased.records.extend(record);
-        }
-        let read = expect::read(origin, bytes, &erased);
-        let leaf = leaf_hash(bytes);
-        let label = |(watch, key): &(Watch, LabelKey)| {
-            let said = match watch.concerns(read.as_ref()) {
-                true => Said::Yours,
-                false => Said::NotYours,
-            };
-            key.label(said, &leaf)
-        };
-        row(self.0.iter().map(label).collect())
-    }
+    })
 }
 
 /// What a monitor reads labels with.
 pub(crate) struct Labels {
     config: LabelsConfig,
     key: LabelKey,
-    log: LedgerKey,
+    /// Who has signed them: the log; or, of a log that is anchored, its server.
+    signer: LedgerKey,
+    /// The log that they are of, if it is not the signer's.
+    of: Option<String>,
     /// Where they are, if not where the log is.
     at: Option<Source>,
 }
@@ -118,7 +43,7 @@ pub(crate) struct Rows {
     bytes: Arc<[u8]>,
 }
 
-/// What an owner shows: that this ledger's key has signed labels that deny him what is his. With his key, and the
+/// What an owner shows: that this ledger's key, or its server's, has signed labels that deny him what is his. With his key, and the
 /// record and its receipt, it convinces others.
 #[derive(Debug, Serialize)]
 pub(crate) struct Denial {
@@ -161,10 +86,19 @@ impl Labels {
             ));
         };
         let at = Source::addresses(config, labels.url.as_slice())?;
+        let (signer, of) = match &config.anchor {
+            // By the name that stays, also once the log goes on as another.
+            Some(anchor) => {
+                let origin = log.origin().place().0.to_owned();
+                (anchor.key()?, Some(origin))
+            }
+            None => (log, None),
+        };
         let opened = Self {
             config: labels.clone(),
             key: label_key(&labels.key_file)?,
-            log,
+            signer,
+            of,
             at: at.into_iter().next().map(Source::Http),
         };
         opened.known()?;
@@ -210,7 +144,11 @@ impl Labels {
             ));
         };
         let kept = Arc::from(bytes.as_slice());
-        match LabelTile::open(bytes, &path, &self.log) {
+        let opened = match &self.of {
+            Some(origin) => LabelTile::open_of(bytes, &path, origin, &self.signer),
+            None => LabelTile::open(bytes, &path, &self.signer),
+        };
+        match opened {
             Ok(tile) => Ok(Rows { tile, path, bytes: kept }),
             Err(LabelError::Rows) => Err(Failure::Broken(
                 Finding::new(
@@ -223,9 +161,9 @@ impl Labels {
             Err(LabelError::Signature) => Err(Failure::Broken(
                 Finding::new(
                     "MONITOR-LABEL-SIGNATURE",
-                    format!("the labels {path} of {} are not signed by the log's key", source.name()),
+                    format!("the labels {path} of {} are not signed by whoever makes them", source.name()),
                 )
-                .expected(format!("labels that {} has signed for this place", self.log.origin()))
+                .expected(format!("labels that {} has signed for this place", self.signer.origin()))
                 .next("they were changed on the way, or where they are kept: ask another address; nothing of it was taken"),
             )),
         }
@@ -269,7 +207,7 @@ impl Labels {
             name: format!("denied-{}.json", leaf.get(..16).unwrap_or(&leaf)),
             v: 1,
             log: head.origin.clone(),
-            key: self.log.to_string(),
+            key: self.signer.to_string(),
             index: one.index,
             leaf_hash: crypto::base64::encode(&one.leaf),
             path: one.path.to_string(),

@@ -10,7 +10,6 @@
 //!
 //! The ledger is only read, and no account at its server is needed. What its server does not serve (records, unless it
 //! has `http_entries`) is not seen: then the history is watched and, by an owner's key, which records are his.
-//! [`Owners`] is what a server makes those labels by: what a record is about is told in one place.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -25,6 +24,7 @@
 )]
 
 mod alert;
+mod anchor;
 mod bundles;
 mod compare;
 mod config;
@@ -44,9 +44,8 @@ mod webhook;
 
 pub use alert::{Alert, Kind};
 pub use bundles::Bundles;
-pub use config::{Config, Entries, WatchConfig, json_schema};
+pub use config::{AnchorConfig, Config, Entries, WatchConfig, json_schema};
 pub use failure::Failure;
-pub use labels::{Owners, label_key};
 pub use misbehaviour::{Misbehaviour, MisbehaviourError};
 pub use monitor::{Monitor, Seen};
 pub use push::{Push, Pushed};

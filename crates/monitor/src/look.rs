@@ -4,11 +4,12 @@
 use crate::Failure;
 use crate::alert::{Alert, Kind as AlertKind, Told};
 use crate::config::Entries;
-use crate::expect::{self, Erased, Watch};
+use crate::expect::{self, Watch};
 use crate::labels::{Denial, Judged, Labels};
 use crate::source::{self, Source};
 use crate::tiles::View;
 use facts::{Finding, Timestamp};
+use ledger::about::{self, Erased};
 use ledger::merkle::leaf_hash;
 use ledger::tile::{self, Kind, WIDTH};
 use ledger::{ForeignCheckpoint, Frontier, Record};
@@ -73,7 +74,7 @@ pub(crate) async fn batch(
             }
             edge.push(leaf_hash(entry));
             if entries == Entries::Records {
-                let named = expect::erases(&head.origin, at, entry);
+                let named = about::erases(&head.origin, at, entry);
                 let erased = erased(&mut view, named, &mut backward).await?;
                 told.extend(expect::judge(watches, &head.origin, at, entry, &erased));
             }

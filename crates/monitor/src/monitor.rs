@@ -2,6 +2,7 @@
 //! step, so that a process that ends anywhere goes on from there.
 
 use crate::alert::{Alert, Kind};
+use crate::anchor::{Anchor, not_anchored};
 use crate::compare::{Head, one_history};
 use crate::config::{Begin, Config, given_up, signed_by};
 use crate::expect::Watch;
@@ -45,6 +46,7 @@ pub struct Monitor {
     policy: Option<Policy>,
     watches: Vec<Watch>,
     labels: Option<Labels>,
+    anchor: Option<Anchor>,
     source: Source,
     others: Vec<Source>,
     witnesses: Vec<Address>,
@@ -83,6 +85,7 @@ impl Monitor {
             policy: config.policy().map_err(local)?,
             watches: config.watched().map_err(local)?,
             labels: Labels::open(&config).map_err(local)?,
+            anchor: Anchor::open(&config).map_err(local)?,
             witnesses: Source::addresses(&config, &config.log.witnesses).map_err(local)?,
             store: Store::open(disk, &config.monitor.state_dir, lineage, &origin, &key)?,
             vkey: config.vkey().map_err(local)?,
@@ -108,11 +111,20 @@ impl Monitor {
     pub async fn round(&mut self, now: Timestamp) -> Result<Seen, Failure> {
         let mut seen = Seen::default();
         let mut head = self.show().await?;
-        let others = self.ask_others(&mut seen).await?;
+        let mut others = self.ask_others(&mut seen).await?;
         let longest = others.iter().map(|(other, _)| other.checkpoint.size).max();
         if longest.is_some_and(|longest| longest > head.checkpoint.size) {
             // The log may have grown while the others were asked.
             head = self.show().await?;
+        }
+        // Asked after the head: it is of it, or of a later one.
+        if let Some(anchor) = &self.anchor {
+            let anchored = anchor.head(&self.origin, &self.key).await?;
+            // INVARIANT: nothing is taken that the server's ledger does not vouch for.
+            if anchored.checkpoint.size < head.checkpoint.size {
+                return Err(not_anchored(&head, &anchored));
+            }
+            others.push((anchored, None));
         }
         self.compare(&head, others, &mut seen, now).await?;
         seen.witnesses = self.witnessed(&head, now)?;

@@ -45,9 +45,10 @@ pub(crate) enum Put {
 }
 
 pub(crate) struct Bucket {
-    exchange: Exchange,
+    place: Place,
+    exchange: Arc<Exchange>,
     file: Option<PathBuf>,
-    credentials: Mutex<Arc<Credentials>>,
+    credentials: Arc<Mutex<Arc<Credentials>>>,
 }
 
 /// One request.
@@ -80,7 +81,7 @@ impl Bucket {
     pub(crate) fn open(settings: &Settings) -> Result<Self, Finding> {
         let place = Place::new(settings)?;
         let credentials = Credentials::read(settings.credentials.as_deref())?;
-        let exchange = Exchange::open(place, settings.ca.as_deref(), settings.timeout);
+        let exchange = Exchange::open(place.clone(), settings.ca.as_deref(), settings.timeout);
         let exchange = exchange.map_err(|what| {
             Finding::new(
                 "PUBLISH-CA",
@@ -89,14 +90,25 @@ impl Bucket {
             .next("correct `ca` under [publish] in server.toml: a PEM file")
         })?;
         Ok(Self {
-            exchange,
+            place,
+            exchange: Arc::new(exchange),
             file: settings.credentials.clone(),
-            credentials: Mutex::new(Arc::new(credentials)),
+            credentials: Arc::new(Mutex::new(Arc::new(credentials))),
         })
     }
 
-    pub(crate) fn place(&self) -> &Place {
-        self.exchange.place()
+    /// The same bucket, by the same connections and credentials, for names below another prefix.
+    pub(crate) fn below(&self, prefix: &str) -> Result<Self, Finding> {
+        Ok(Self {
+            place: self.place.below(prefix)?,
+            exchange: Arc::clone(&self.exchange),
+            file: self.file.clone(),
+            credentials: Arc::clone(&self.credentials),
+        })
+    }
+
+    pub(crate) const fn place(&self) -> &Place {
+        &self.place
     }
 
     /// The object of that name, of at most `most` bytes.

@@ -58,10 +58,6 @@ impl Exchange {
         })
     }
 
-    pub(crate) const fn place(&self) -> &Place {
-        &self.place
-    }
-
     /// Sends `request`, whose repetition does no harm, and reads at most `most` bytes of the answer.
     pub(crate) async fn ask(
         &self,

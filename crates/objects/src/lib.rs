@@ -37,4 +37,4 @@ mod sigv4;
 pub use failure::Failure;
 pub use listing::{error_code, listed_keys};
 pub use place::{Settings, Style};
-pub use publisher::{Event, Publisher, Target};
+pub use publisher::{Event, Publisher, Store, Target};

@@ -58,12 +58,14 @@ pub(crate) struct Place {
 
 impl Place {
     pub(crate) fn new(settings: &Settings) -> Result<Self, Finding> {
-        Self::parse(settings).map_err(|what| {
-            Finding::new(
-                "PUBLISH-PLACE",
-                format!("[publish] does not name a place: {what}"),
-            )
-            .next("correct [publish] in server.toml; docs/operate/publishing.md has an example")
+        Self::parse(settings).map_err(|what| none(&what))
+    }
+
+    /// The same, for names below another prefix.
+    pub(crate) fn below(&self, prefix: &str) -> Result<Self, Finding> {
+        Ok(Self {
+            prefix: prefix_of(prefix).map_err(|what| none(&what))?,
+            ..self.clone()
         })
     }
 
@@ -98,12 +100,7 @@ impl Place {
                 settings.bucket
             ));
         }
-        let prefix = settings.prefix.as_str();
-        if !prefix.is_empty() && !is_prefix(prefix) {
-            return Err(format!(
-                "`prefix` {prefix:?} has an empty or dotted part, or other than letters, digits, `-`, `_`, `.` and `/`"
-            ));
-        }
+        let prefix = prefix_of(&settings.prefix)?;
         let region = &settings.region;
         let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         if region.is_empty() || region.len() > 64 || !region.bytes().all(plain) {
@@ -135,11 +132,7 @@ impl Place {
             region: region.clone(),
             bucket: settings.bucket.clone(),
             style: settings.style,
-            prefix: if prefix.is_empty() {
-                String::new()
-            } else {
-                format!("{prefix}/")
-            },
+            prefix,
         })
     }
 
@@ -168,6 +161,27 @@ impl Place {
         let path = self.path(&self.prefix);
         format!("{scheme}://{}{path}", self.authority)
     }
+}
+
+fn none(what: &str) -> Finding {
+    Finding::new(
+        "PUBLISH-PLACE",
+        format!("[publish] does not name a place: {what}"),
+    )
+    .next("correct [publish] in server.toml; docs/operate/publishing.md has an example")
+}
+
+/// As names begin with it.
+fn prefix_of(prefix: &str) -> Result<String, String> {
+    if prefix.is_empty() {
+        return Ok(String::new());
+    }
+    if is_prefix(prefix) {
+        return Ok(format!("{prefix}/"));
+    }
+    Err(format!(
+        "`prefix` {prefix:?} has an empty or dotted part, or other than letters, digits, `-`, `_`, `.` and `/`"
+    ))
 }
 
 fn is_bucket(name: &str) -> bool {

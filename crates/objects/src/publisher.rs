@@ -87,6 +87,53 @@ pub struct Publisher {
 
 type Labels = dyn Fn(&LabelPath) -> Result<Option<Vec<u8>>, StoreError> + Send + Sync;
 
+/// A bucket and how it is reached, for ledgers that are published there, each below a prefix of its own.
+pub struct Store {
+    bucket: Bucket,
+    entries: bool,
+}
+
+impl Store {
+    /// Checks the settings and reads the credentials. Asks nobody. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `PUBLISH-PLACE`, `PUBLISH-CREDENTIALS`, `PUBLISH-CA`.
+    pub fn open(settings: &Settings) -> Result<Self, Finding> {
+        Ok(Self {
+            bucket: Bucket::open(settings)?,
+            entries: settings.entries,
+        })
+    }
+
+    /// Of one ledger; `kept` is a file in the data directory. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `PUBLISH-PLACE` if that is no prefix.
+    pub fn publisher(
+        &self,
+        prefix: &str,
+        kept: &Path,
+        reader: Reader,
+        key: LedgerKey,
+        tell: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<Publisher, Finding> {
+        let bucket = self.bucket.below(prefix)?;
+        let kept = Kept::open(kept, &bucket.place().shown());
+        Ok(Publisher {
+            bucket,
+            reader,
+            key,
+            entries: self.entries,
+            kept,
+            sent: Vec::new(),
+            there: 0,
+            again: Vec::new(),
+            tell: Box::new(tell),
+            labels: None,
+        })
+    }
+}
+
 impl Publisher {
     /// Checks the settings and reads the credentials; `kept` is a file in the data directory. Asks nobody. Blocks on
     /// the disk.
@@ -100,20 +147,8 @@ impl Publisher {
         key: LedgerKey,
         tell: impl Fn(Event) + Send + Sync + 'static,
     ) -> Result<Self, Finding> {
-        let bucket = Bucket::open(settings)?;
-        let kept = Kept::open(kept, &bucket.place().shown());
-        Ok(Self {
-            bucket,
-            reader,
-            key,
-            entries: settings.entries,
-            kept,
-            sent: Vec::new(),
-            there: 0,
-            again: Vec::new(),
-            tell: Box::new(tell),
-            labels: None,
-        })
+        let store = Store::open(settings)?;
+        store.publisher(&settings.prefix, kept, reader, key, tell)
     }
 
     /// With labels, which are made anew each time.

@@ -274,6 +274,8 @@ pub enum ConfigError {
     Witnesses(String),
     #[error("[[label]]: {0}")]
     Label(String),
+    #[error("[publish]: {0}")]
+    Publish(String),
 }
 
 impl ConfigError {

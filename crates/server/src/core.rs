@@ -13,6 +13,7 @@ use crate::hub::Hub;
 use crate::join::{Joins, Refusals};
 use crate::journal::{Entry, Failure, Journal};
 use crate::labels::Labels;
+use crate::ledgers::Ledgers;
 use crate::listener::Peer;
 use crate::metrics::Metrics;
 use crate::mirrors::Mirrors;
@@ -89,6 +90,8 @@ pub(crate) struct Core {
     /// The `start` record of a server that may not sign: it comes with the recovery.
     pub(crate) unstarted: Mutex<Option<ledger::body::Start>>,
     pub(crate) mirrors: Mirrors,
+    /// What of them outsiders are shown.
+    pub(crate) ledgers: Ledgers,
     /// Who cosigns; `None` if nobody is asked.
     pub(crate) witnesses: Option<Witnesses>,
     /// Where the ledger is published; `None` if nowhere.

@@ -1,6 +1,8 @@
 //! Plain HTTP, on loopback unless configured: health, metrics, the ledger's public side, the bundle.
 //! Nothing here is secret; entry bundles name identities and are served on loopback or when configured.
 
+mod ledgers;
+
 use crate::core::Core;
 use crate::cosign::Witnesses;
 use axum::Router;
@@ -29,6 +31,7 @@ pub(crate) fn router(core: Arc<Core>, entries: bool) -> Router {
         .route("/crl.pem", get(revocation_lists))
         .route("/tile/{*path}", get(tile))
         .route("/labels/{*path}", get(labels))
+        .merge(ledgers::routes())
         .with_state(Shared { core, entries })
 }
 

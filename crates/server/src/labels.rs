@@ -1,11 +1,11 @@
-//! The labels of this ledger's records, made when they are asked for: nothing of them is kept.
+//! The labels of this ledger's records, and of those of the ledgers that are kept here, made when they are asked for:
+//! nothing of them is kept.
 
 use crate::config;
 use facts::Finding;
-use ledger::LedgerSigner;
-use ledger::label::{self, LabelPath};
+use ledger::label::{self, LabelPath, Owners};
+use ledger::{KeyError, LedgerSigner};
 use ledger_store::{Reader, StoreError};
-use monitor::Owners;
 use std::sync::Arc;
 
 /// Tiles that are made at once: each costs the parsing of 256 records.
@@ -42,15 +42,39 @@ impl Labels {
 
     /// A signed tile at exactly that width; `None` if the ledger is not that large. Blocks on the disk.
     pub(crate) fn tile(&self, path: &LabelPath) -> Result<Option<Vec<u8>>, StoreError> {
+        let origin = self.signer.key().origin().as_str();
+        let rows = self.rows(origin, &self.reader, path)?;
+        sealed(rows.map(|rows| label::seal(&self.signer, path, rows)))
+    }
+
+    /// As [`Labels::tile`], of the ledger `origin` that is kept here. This server's ledger signs it, and says whose it
+    /// is, by the name that stays: the key of the ledger that it is about is not here.
+    pub(crate) fn tile_of(
+        &self,
+        origin: &str,
+        reader: &Reader,
+        path: &LabelPath,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let rows = self.rows(origin, reader, path)?;
+        let line = crate::ledgers::line(origin);
+        sealed(rows.map(|rows| label::seal_of(&self.signer, line, path, rows)))
+    }
+
+    fn rows(
+        &self,
+        origin: &str,
+        reader: &Reader,
+        path: &LabelPath,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let range = path.records();
-        if range.end > self.reader.size() {
+        if range.end > reader.size() {
             return Ok(None);
         }
         let mut records = Vec::new();
         let mut from = range.start;
         // Within one read, but for the bytes that it may have.
         while from < range.end {
-            let read = self.reader.read(from..range.end)?;
+            let read = reader.read(from..range.end)?;
             if read.is_empty() {
                 return Ok(None);
             }
@@ -58,14 +82,19 @@ impl Labels {
             records.extend(read);
         }
         let earlier = |index| {
-            let record = self.reader.record(index).ok()?;
+            let record = reader.record(index).ok()?;
             Some(record.into_bytes())
         };
-        let origin = self.signer.key().origin().as_str();
-        let rows = self.owners.rows(origin, range.start, &records, earlier);
-        let sealed = label::seal(&self.signer, path, rows);
-        sealed
-            .map(Some)
-            .map_err(|error| StoreError::Sign(Arc::new(error)))
+        Ok(Some(self.owners.rows(
+            origin,
+            range.start,
+            &records,
+            earlier,
+        )))
     }
+}
+
+fn sealed(tile: Option<Result<Vec<u8>, KeyError>>) -> Result<Option<Vec<u8>>, StoreError> {
+    let sealed = tile.transpose();
+    sealed.map_err(|error| StoreError::Sign(Arc::new(error)))
 }

@@ -44,6 +44,7 @@ mod issue;
 mod join;
 mod journal;
 mod labels;
+mod ledgers;
 mod lineage;
 mod listener;
 mod lock;

@@ -42,6 +42,20 @@ pub(crate) struct PublishOutcome {
     pub(crate) outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Ledger {
+    /// Its origin.
+    pub(crate) ledger: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct LedgerCode {
+    /// Its origin.
+    pub(crate) ledger: String,
+    /// Of the finding.
+    pub(crate) code: String,
+}
+
 /// All of them. Cheap to clone handles inside.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -74,6 +88,8 @@ pub(crate) struct Metrics {
     pub(crate) published_objects: Family<PublishOutcome, Counter>,
     pub(crate) published_bytes: Counter,
     pub(crate) publish_failures: Family<Code, Counter>,
+    pub(crate) published_ledger_size: Family<Ledger, Gauge>,
+    pub(crate) publish_ledger_failures: Family<LedgerCode, Counter>,
 }
 
 impl Metrics {
@@ -109,6 +125,8 @@ impl Metrics {
             published_objects: Family::default(),
             published_bytes: Counter::default(),
             publish_failures: Family::default(),
+            published_ledger_size: Family::default(),
+            publish_ledger_failures: Family::default(),
         };
         metrics.register();
         metrics
@@ -256,6 +274,16 @@ impl Metrics {
             "publish_failures",
             "Rounds of publishing that failed, by code",
             self.publish_failures.clone(),
+        );
+        registry.register(
+            "published_ledger_size",
+            "Records under the checkpoint of a gateway's ledger that stands in the object store",
+            self.published_ledger_size.clone(),
+        );
+        registry.register(
+            "publish_ledger_failures",
+            "Rounds of publishing a gateway's ledger that failed, by ledger and code",
+            self.publish_ledger_failures.clone(),
         );
     }
 

@@ -1,7 +1,10 @@
-//! Publishing of this ledger to an object store: when, and what is told of it. Nothing that is appended waits for it.
+//! Publishing of this ledger to an object store, and of those of gateways beside it: when, and what is told of it.
+//! Nothing that is appended waits for it.
 //!
 //! INVARIANT: what is published is a published head of a server that may sign; where there are witnesses, one that
 //! enough of them have cosigned.
+
+pub(crate) mod ledgers;
 
 use crate::config;
 use crate::core::Core;
@@ -11,7 +14,9 @@ use crate::metrics::{Metrics, PublishOutcome};
 use facts::{Finding, Timestamp};
 use ledger::LedgerKey;
 use ledger_store::Reader;
+use ledgers::Others;
 use objects::{Event, Failure, Publisher, Target};
+use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +37,8 @@ pub(crate) struct Publishing {
     /// Taken by the task that publishes.
     publisher: Mutex<Option<Publisher>>,
     standing: Mutex<Standing>,
+    /// Ledgers of gateways beside it; `None` if they are not published.
+    others: Option<Others>,
 }
 
 /// What is known of the store.
@@ -43,6 +50,33 @@ struct Standing {
     time: Option<Timestamp>,
     /// Of the last round, if it failed.
     trouble: Option<Finding>,
+}
+
+impl Standing {
+    fn shown(&self, place: &str, head: u64) -> Value {
+        json!({
+            "place": place,
+            "size": self.size,
+            "behind": self.size.map(|size| head.saturating_sub(size)),
+            "seen": self.time.map(|time| time.to_string()),
+            "trouble": self.trouble,
+        })
+    }
+
+    /// A round ended well.
+    fn stands(size: u64) -> Self {
+        Self {
+            size: Some(size),
+            time: Some(Timestamp::now()),
+            trouble: None,
+        }
+    }
+
+    /// True if it was told before.
+    fn failed(&mut self, finding: &Finding) -> bool {
+        let before = self.trouble.replace(finding.clone());
+        before.is_some_and(|before| before.code == finding.code)
+    }
 }
 
 impl Publishing {
@@ -60,8 +94,12 @@ impl Publishing {
             &data_dir.join(FILE),
             reader.clone(),
             key.clone(),
-            counted(metrics),
+            counted(metrics, metrics.published_size.clone()),
         )?;
+        let others = settings
+            .ledgers
+            .then(|| Others::open(settings, data_dir, labels.clone()))
+            .transpose()?;
         if let Some(labels) = labels {
             publisher = publisher.with_labels(move |path| labels.tile(path));
         }
@@ -70,6 +108,7 @@ impl Publishing {
             interval: settings.interval(),
             publisher: Mutex::new(Some(publisher)),
             standing: Mutex::default(),
+            others,
         })
     }
 
@@ -77,13 +116,11 @@ impl Publishing {
     pub(crate) fn status(&self, head: u64) -> Value {
         let standing = self.standing.lock();
         let standing = standing.unwrap_or_else(PoisonError::into_inner);
-        json!({
-            "place": self.place,
-            "size": standing.size,
-            "behind": standing.size.map(|size| head.saturating_sub(size)),
-            "seen": standing.time.map(|time| time.to_string()),
-            "trouble": standing.trouble,
-        })
+        let mut status = standing.shown(&self.place, head);
+        if let Some(others) = &self.others {
+            status["ledgers"] = others.status();
+        }
+        status
     }
 
     fn learn(&self, change: impl FnOnce(&mut Standing)) {
@@ -92,12 +129,11 @@ impl Publishing {
     }
 }
 
-fn counted(metrics: &Metrics) -> impl Fn(Event) + Send + Sync + 'static + use<> {
+fn counted(metrics: &Metrics, size: Gauge) -> impl Fn(Event) + Send + Sync + 'static + use<> {
     let (objects, bytes) = (
         metrics.published_objects.clone(),
         metrics.published_bytes.clone(),
     );
-    let size = metrics.published_size.clone();
     move |event| {
         let outcome = match event {
             Event::Stored(length) => {
@@ -149,13 +185,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         };
         match round {
             Ok(size) => {
-                publishing.learn(|standing| {
-                    *standing = Standing {
-                        size: Some(size),
-                        time: Some(Timestamp::now()),
-                        trouble: None,
-                    };
-                });
+                publishing.learn(|standing| *standing = Standing::stands(size));
                 (done, pause) = (Some((target, Instant::now())), None);
             }
             Err(failure) => {
@@ -179,13 +209,15 @@ fn failed(
     };
     core.metrics.publish_failures.get_or_create(&code).inc();
     let mut told = false;
-    publishing.learn(|standing| {
-        let before = standing.trouble.replace(finding.clone());
-        told = before.is_some_and(|before| before.code == finding.code);
-    });
+    publishing.learn(|standing| told = standing.failed(finding));
     if !told {
         tracing::error!(%finding, "the ledger is not published");
     }
+    pause(failure, before)
+}
+
+/// How long to wait after a failure, if it was that long before.
+fn pause(failure: &Failure, before: Option<Duration>) -> Duration {
     match failure {
         Failure::Refused(_) => LONGEST_PAUSE,
         Failure::Again(_) => before.map_or(FIRST_PAUSE, |before| (before * 2).min(LONGEST_PAUSE)),

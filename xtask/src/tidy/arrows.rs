@@ -139,7 +139,6 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ledger",
             "ledger-store",
             "listen",
-            "monitor",
             "objects",
             "oidc",
             "proto",

@@ -4,30 +4,27 @@
 use crate::support::{
     Answer, Lie, Log, Site, at, code, config, erasure, issuance, key, nobodys, seal,
 };
-use ledger::label::{LabelKey, LabelPath, LabelTile, Said};
+use ledger::about::Theirs;
+use ledger::label::{LabelKey, LabelPath, LabelTile, Owners, OwnersError, Said};
 use ledger::merkle::leaf_hash;
 use ledger::tile::{Kind, TilePath};
-use monitor::{Config, Monitor, Owners, WatchConfig};
+use monitor::{Config, Monitor};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 const ADA: u8 = 1;
 const BOB: u8 = 2;
 
-fn owner(name: &str, identities: &[&str], machines: &[&str]) -> WatchConfig {
-    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    WatchConfig {
-        name: name.to_owned(),
-        identities: texts(identities),
-        machines: texts(machines),
-        ..WatchConfig::default()
-    }
+fn owner(identities: &[&str], machines: &[&str]) -> Theirs {
+    let texts =
+        |texts: &[&str]| -> Vec<String> { texts.iter().map(|text| (*text).to_owned()).collect() };
+    Theirs::new(&texts(identities), &texts(machines), &[]).unwrap()
 }
 
 /// Ada has payments, Bob has the machine m9.
 fn owners() -> Owners {
-    let ada = owner("ada", &["spiffe://example.org/payments/*"], &[]);
-    let bob = owner("bob", &[], &["m9"]);
+    let ada = owner(&["spiffe://example.org/payments/*"], &[]);
+    let bob = owner(&[], &["m9"]);
     let keyed = [(ada, ADA), (bob, BOB)].map(|(owner, seed)| (owner, LabelKey::new([seed; 32])));
     Owners::new(keyed.into()).unwrap()
 }
@@ -233,7 +230,7 @@ async fn what_is_known_is_not_told_and_to_deny_it_is_caught() {
         log.push(issuance(310, "payments/api", "m1"));
         log.grow("a", 320);
     });
-    let forgetful = owner("ada", &["spiffe://example.org/other"], &[]);
+    let forgetful = owner(&["spiffe://example.org/other"], &[]);
     let forgetful = Owners::new(vec![(forgetful, LabelKey::new([ADA; 32]))]);
     site.label(Some(forgetful.unwrap()));
     std::fs::write(ada.known(), leaf(310)).unwrap();
@@ -345,12 +342,12 @@ fn a_key_that_others_read_and_two_owners_with_one_are_refused() {
     let refused = Monitor::open(config).map(drop).unwrap_err();
     assert_eq!(refused.finding().code, "LABEL-KEY");
 
-    let watch = |name| owner(name, &["spiffe://example.org/a"], &[]);
+    let theirs = owner(&["spiffe://example.org/a"], &[]);
     let one = LabelKey::new([ADA; 32]);
-    let same = vec![(watch("ada"), one.clone()), (watch("bob"), one)];
+    let same = vec![(theirs.clone(), one.clone()), (theirs, one)];
     assert_eq!(
-        Owners::new(same).map(drop).unwrap_err().code,
-        "MONITOR-CONFIG"
+        Owners::new(same).map(drop).unwrap_err(),
+        OwnersError::OneKey
     );
 
     // Whoever is served the records reads them.

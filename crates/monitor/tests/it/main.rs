@@ -9,6 +9,7 @@
 )]
 
 mod alerts;
+mod anchored;
 mod following;
 mod forks;
 mod hostile;

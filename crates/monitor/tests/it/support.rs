@@ -9,14 +9,14 @@ use axum::routing::get;
 use crypto::{KeyPair, Signer};
 use facts::Timestamp;
 use ledger::body::{Body as _, ErasedItem, Erasure, Issuance, Stop, SvidKind};
-use ledger::label::{self, LabelPath};
+use ledger::label::{self, LabelPath, Owners};
 use ledger::merkle::{self, Frontier, Hash, Node, NodeReader};
 use ledger::tile::{Kind, TilePath};
 use ledger::{
     Checkpoint, Commitment, Decimal, Digest, HexDigest, LedgerKey, LedgerSigner, Origin, Salt,
     Stamp,
 };
-use monitor::{Config, Failure, Monitor, Owners, Seen};
+use monitor::{Config, Failure, Monitor, Seen};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -2,10 +2,11 @@
 
 use super::ConfigError;
 use facts::Finding;
-use ledger::label::MOST_OWNERS;
-use monitor::{Owners, WatchConfig, label_key};
+use ledger::about::{NameError, Theirs};
+use ledger::label::{LabelKey, MOST_OWNERS, Owners};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// An owner. Beside the hashes of all records, `labels/…` says of each whether it is about what is his, to whoever has
@@ -29,14 +30,8 @@ pub struct Label {
 }
 
 impl Label {
-    fn watch(&self) -> WatchConfig {
-        WatchConfig {
-            name: self.owner.clone(),
-            identities: self.identities.clone(),
-            machines: self.machines.clone(),
-            resources: self.resources.clone(),
-            allows: Vec::new(),
-        }
+    fn theirs(&self) -> Result<Theirs, NameError> {
+        Theirs::new(&self.identities, &self.machines, &self.resources)
     }
 
     pub(super) fn check(all: &[Self]) -> Result<(), ConfigError> {
@@ -58,17 +53,27 @@ impl Label {
     /// # Errors
     /// `LABEL-KEY`, `SERVER-CONFIG`.
     pub(crate) fn owners(all: &[Self]) -> Result<Owners, Finding> {
-        let keyed = all
-            .iter()
-            .map(|label| Ok((label.watch(), label_key(&label.key_file)?)));
-        Owners::new(keyed.collect::<Result<_, Finding>>()?).map_err(|finding| {
-            let observed = finding.observed.unwrap_or_default();
-            ConfigError::Label(
-                format!("{} {observed}", finding.message)
-                    .trim_end()
-                    .to_owned(),
-            )
-            .finding()
-        })
+        let wrong = |what: String| ConfigError::Label(what).finding();
+        let mut names = BTreeSet::new();
+        let mut owners = Vec::new();
+        for label in all {
+            let name = &label.owner;
+            if name.is_empty() || !names.insert(name) {
+                return Err(wrong(format!("each has an `owner` of its own: {name:?}")));
+            }
+            let theirs = label.theirs();
+            let theirs = theirs.map_err(|error| wrong(format!("{name}: {error}")))?;
+            owners.push((theirs, key(&label.key_file)?));
+        }
+        Owners::new(owners).map_err(|error| wrong(error.to_string()))
     }
+}
+
+fn key(path: &Path) -> Result<LabelKey, Finding> {
+    ledger_store::label_key(path).map_err(|observed| {
+        Finding::new("LABEL-KEY", "the key of the labels cannot be used")
+            .expected("64 hex digits, in a file that nobody else reads")
+            .observed(format!("{}: {observed}", path.display()))
+            .next("have its owner make one with `trilith monitor --label-key FILE`, and put the copy that he gave you there")
+    })
 }

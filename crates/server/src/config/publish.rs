@@ -7,6 +7,9 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// A name of S3 has 1,024 bytes at most, and one of these 74 before those of its tiles.
+const LONGEST_PREFIX: usize = 400;
+
 /// The ledger is published to a bucket of an S3-compatible object store, as c2sp.org/tlog-tiles has it: whoever may
 /// read the bucket reads and checks the ledger without this server.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -43,6 +46,11 @@ pub struct Publish {
     /// reads them. Yes, because without them nobody can check what the ledger says.
     #[serde(default = "entries")]
     pub entries: bool,
+    /// Publish the ledgers of gateways, decision points and agents as well, as far as they are anchored: each below
+    /// `PREFIX/ledgers/NAME`, where NAME is the SHA-256 of its origin; `/ledgers` of `http_listen` lists them. No,
+    /// because they say who accessed what.
+    #[serde(default)]
+    pub ledgers: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
@@ -71,6 +79,11 @@ const fn entries() -> bool {
 
 impl Publish {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if self.ledgers && self.prefix.len() > LONGEST_PREFIX {
+            return Err(ConfigError::Publish(format!(
+                "`prefix` has at most {LONGEST_PREFIX} bytes where `ledgers` stand below it"
+            )));
+        }
         within(&[
             ("publish.interval_ms", self.interval_ms, 50, 3_600_000),
             ("publish.timeout_ms", self.timeout_ms, 100, 600_000),
@@ -85,6 +98,14 @@ impl Publish {
 
     pub(crate) const fn interval(&self) -> Duration {
         Duration::from_millis(self.interval_ms)
+    }
+
+    /// The prefix of the ledger of that name, below the server's own.
+    pub(crate) fn of_ledger(&self, name: &str) -> String {
+        match self.prefix.as_str() {
+            "" => format!("ledgers/{name}"),
+            prefix => format!("{prefix}/ledgers/{name}"),
+        }
     }
 
     pub(crate) fn settings(&self) -> Settings {

@@ -290,6 +290,10 @@ impl Anchoring {
         let record = draft(body.record().actor(&self.svid.spiffe_id, &auth))?;
         let index = self.record(record, alone).await?;
         kept.named();
+        let row = self.core.state().gateway(origin).cloned();
+        if let Some(row) = row {
+            self.core.ledgers.anchored(&row);
+        }
         Ok(Some(Delta::Anchored(Anchored {
             size: checkpoint.size,
             index,

@@ -136,6 +136,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     ));
     tasks.spawn(crate::cosign::run(Arc::clone(&core)));
     tasks.spawn(crate::publish::run(Arc::clone(&core)));
+    tasks.spawn(crate::publish::ledgers::run(Arc::clone(&core)));
     tracing::info!(%listen, %http_listen, "serving");
     Ok(Running {
         core,
@@ -345,6 +346,7 @@ fn assemble(
         postponed,
         unstarted: std::sync::Mutex::new(unstarted),
         mirrors: Mirrors::new(config.data_dir.join("mirrors")),
+        ledgers: crate::ledgers::Ledgers::default(),
         witnesses,
         publishing,
         labels,

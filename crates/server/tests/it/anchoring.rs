@@ -18,7 +18,7 @@ use std::time::Duration;
 const OUTAGE: usize = 36 << 20;
 
 /// Appends records until they have so many bytes.
-fn fill(ledger: &Ledger, bytes: usize) {
+pub(crate) fn fill(ledger: &Ledger, bytes: usize) {
     let detail = "x".repeat(15_000);
     let draft = || {
         let gap = Gap {
@@ -36,7 +36,7 @@ fn fill(ledger: &Ledger, bytes: usize) {
     }
 }
 
-fn open(dir: &Path, signer: Arc<dyn Signer>) -> Ledger {
+pub(crate) fn open(dir: &Path, signer: Arc<dyn Signer>) -> Ledger {
     let origin = format!("{DOMAIN}/gateway/pg");
     Ledger::open(dir, signer, &origin, &Options::default()).unwrap()
 }
@@ -207,7 +207,11 @@ async fn a_gateway_that_names_ever_new_ledgers_opens_no_more_than_one() {
 }
 
 /// Sends the ledger's head, and its records as they are asked for; what the server says of it in the end.
-async fn anchored(gateway: &mut Gateway, ledger: &Ledger, old_size: u64) -> Result<u64, String> {
+pub(crate) async fn anchored(
+    gateway: &mut Gateway,
+    ledger: &Ledger,
+    old_size: u64,
+) -> Result<u64, String> {
     let head = ledger.reader().head();
     let head = GatewayHead {
         checkpoint: head.note.as_ref().to_owned(),

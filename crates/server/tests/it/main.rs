@@ -40,6 +40,7 @@ mod issuing;
 mod joining;
 mod kernel;
 mod labels;
+mod ledgers;
 mod nitro;
 #[path = "../../../gateway/tests/it/old_ledger.rs"]
 mod old_ledger;

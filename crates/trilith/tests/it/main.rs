@@ -22,6 +22,11 @@ mod labels;
 )]
 #[path = "../../../ledger/tests/it/support.rs"]
 mod ledger_support;
+#[expect(
+    clippy::indexing_slicing,
+    reason = "of JSON that the binary printed, and of objects"
+)]
+mod ledgers;
 mod mirrored;
 mod monitoring;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The server's `data_dir`: it alone keeps mirrors.
-fn data_dir(under: &Path) -> Option<PathBuf> {
+pub(crate) fn data_dir(under: &Path) -> Option<PathBuf> {
     if under.join("mirrors").is_dir() && under.join("ledger/segments").is_dir() {
         return Some(under.to_owned());
     }

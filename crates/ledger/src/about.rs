@@ -1,40 +1,83 @@
-//! Whom and what a record names, by its envelope and the body of its type.
+//! Whom and what a record names, by its envelope and the body of its type; and, in [`Theirs`], whose that is.
+//! Monitors watch by it, and servers make labels by it: what a record is about is told in one place.
 
-use ledger::body::{self, ActionOn, FactValue, OnBehalfOf};
-use ledger::{Record, RecordError, RecordType};
+mod theirs;
+
+pub use theirs::{NameError, Pattern, Theirs};
+
+use crate::body::{self, ActionOn, Erasure, FactValue, OnBehalfOf};
+use crate::{Origin, Record, RecordError, RecordType};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The fact that says which code runs; `facts::names` has it as well.
-const CODE: &str = facts::names::CODE_SHA256;
+const CODE: &str = "code.sha256";
 
 /// What stands in a record for columns that it has no room for.
 const ANY_COLUMN: &str = "Column::\"*\"";
 
 /// What a record is about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct About {
+pub struct About {
     /// SPIFFE IDs that it speaks of; of an access, who made it is among them.
-    pub(crate) identities: BTreeSet<String>,
+    pub identities: BTreeSet<String>,
     /// The SPIFFE ID of who acts: of an issuance, the node that asked.
-    pub(crate) actor: Option<String>,
+    pub actor: Option<String>,
     /// Nodes.
-    pub(crate) machines: BTreeSet<String>,
-    pub(crate) resources: BTreeSet<String>,
+    pub machines: BTreeSet<String>,
+    pub resources: BTreeSet<String>,
     /// Columns of them, each by its path; `…/*` may be any of its table. Whoever expects a table expects its columns.
-    pub(crate) columns: BTreeSet<String>,
+    pub columns: BTreeSet<String>,
     /// A list of resources was cut.
-    pub(crate) cut: bool,
+    pub cut: bool,
     /// Of an erasure: it names records that were not looked at.
-    pub(crate) unseen: bool,
+    pub unseen: bool,
     /// SHA-256 of the code, lower-case hex.
-    pub(crate) code: Option<String>,
+    pub code: Option<String>,
     /// SHA-256 of the issuer's SPKI, lower-case hex.
-    pub(crate) issuer: Option<String>,
+    pub issuer: Option<String>,
+}
+
+/// What an erasure has taken from: the records, and whether it names others that were not looked at.
+#[derive(Debug, Clone, Default)]
+pub struct Erased {
+    pub records: Vec<Record>,
+    pub unseen: bool,
+}
+
+/// Places of the records whose contents this one says to be gone, each once; only those before it can be.
+#[must_use]
+pub fn erases(origin: &str, index: u64, bytes: &[u8]) -> BTreeSet<u64> {
+    const TYPE: &[u8] = b"{\"v\":1,\"type\":\"erasure\"";
+    if !bytes.starts_with(TYPE) {
+        return BTreeSet::new();
+    }
+    let record = Record::parse(bytes).ok();
+    let record = record.filter(|record| record.origin() == origin);
+    let erasure = record.and_then(|record| record.expect_body::<Erasure>().ok());
+    let named = erasure.into_iter().flat_map(|erasure| erasure.erased);
+    named
+        .map(|item| item.record.0)
+        .filter(|named| *named < index)
+        .collect()
+}
+
+/// A record, and what it is about. One of another ledger, or not in the form of its type, is none that can be read here.
+#[must_use]
+pub fn read(origin: &str, bytes: &[u8], erased: &Erased) -> Option<(Record, About)> {
+    Record::parse(bytes)
+        .ok()
+        .filter(|record| Origin::new(origin).is_ok_and(|log| log.holds(record.origin())))
+        .and_then(|record| About::of(&record).map(|about| (record, about)))
+        .map(|(record, mut about)| {
+            about.erases(&erased.records, erased.unseen);
+            (record, about)
+        })
 }
 
 impl About {
     /// `None`: the body is not of the shape of its type.
-    pub(crate) fn of(record: &Record) -> Option<Self> {
+    #[must_use]
+    pub fn of(record: &Record) -> Option<Self> {
         body::check(record).ok()?;
         let mut about = Self {
             actor: identity(record.actor()),
@@ -45,7 +88,7 @@ impl About {
     }
 
     /// An erasure is about whom the records are about whose contents are gone.
-    pub(crate) fn erases(&mut self, erased: &[Record], unseen: bool) {
+    pub fn erases(&mut self, erased: &[Record], unseen: bool) {
         for record in erased {
             let Some(of) = Self::of(record) else {
                 self.unseen = true;
@@ -204,7 +247,8 @@ impl About {
 }
 
 /// The name of a node, which records have plain or as its SPIFFE ID.
-pub(crate) fn machine(node: &str) -> &str {
+#[must_use]
+pub fn machine(node: &str) -> &str {
     let name = node.rsplit_once("/trilith/node/").map(|(_, name)| name);
     name.filter(|_| node.starts_with("spiffe://"))
         .unwrap_or(node)
@@ -217,7 +261,8 @@ fn identity(name: &str) -> Option<String> {
 
 /// A resource by its path, however it is written: records of gateways have `Table::"shop/public/orders"`, those of
 /// decision points `table shop/public/orders` where the estate does not know it.
-pub(super) fn resource(name: &str) -> &str {
+#[must_use]
+pub fn resource(name: &str) -> &str {
     let entity = name
         .split_once("::\"")
         .and_then(|(_, path)| path.strip_suffix('"'));

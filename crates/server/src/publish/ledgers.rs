@@ -1,0 +1,231 @@
+//! Publishing of the ledgers that are kept here, one after the other, each below a prefix of its own: as far as outsiders
+//! are shown them, and by the same writes as the server's.
+//!
+//! INVARIANT: what is published is a head that [`crate::ledgers`] shows.
+
+use super::{REFRESH, Standing, counted, pause};
+use crate::config;
+use crate::core::Core;
+use crate::labels::Labels;
+use crate::ledgers::Shown;
+use crate::metrics::{Ledger, LedgerCode};
+use facts::Finding;
+use ledger::LedgerKey;
+use objects::{Failure, Publisher, Store, Target};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// In the data directory: a file of each.
+const FOLDER: &str = "published-ledgers";
+/// Of a failure that is the store's, and so every ledger's.
+const STORE: &str = "PUBLISH-UNREACHABLE";
+
+pub(crate) struct Others {
+    settings: config::Publish,
+    store: Store,
+    folder: PathBuf,
+    labels: Option<Arc<Labels>>,
+    /// By the names of their first logs.
+    told: Mutex<BTreeMap<String, Told>>,
+}
+
+/// For `trilith status`.
+#[derive(Default)]
+struct Told {
+    origin: String,
+    name: String,
+    place: String,
+    /// Records of what is shown.
+    head: u64,
+    standing: Standing,
+}
+
+/// One ledger, as the task that publishes knows it.
+#[derive(Default)]
+struct Slot {
+    publisher: Option<Publisher>,
+    /// Which it was opened with: a ledger may go on as a new log.
+    key: Option<LedgerKey>,
+    done: Option<(Target, Instant)>,
+    pause: Option<Duration>,
+    /// It is left alone before.
+    due: Option<Instant>,
+}
+
+impl Others {
+    /// Blocks on the disk.
+    pub(super) fn open(
+        settings: &config::Publish,
+        data_dir: &Path,
+        labels: Option<Arc<Labels>>,
+    ) -> Result<Self, Finding> {
+        Ok(Self {
+            store: Store::open(&settings.settings())?,
+            settings: settings.clone(),
+            folder: data_dir.join(FOLDER),
+            labels,
+            told: Mutex::default(),
+        })
+    }
+
+    pub(super) fn status(&self) -> Value {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let each = told.values().map(|told| {
+            let mut shown = told.standing.shown(&told.place, told.head);
+            shown["origin"] = json!(told.origin);
+            shown["name"] = json!(told.name);
+            shown
+        });
+        each.collect()
+    }
+
+    fn learn(&self, shown: &Shown, change: impl FnOnce(&mut Told)) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = told.entry(shown.line().to_owned()).or_default();
+        told.origin.clone_from(&shown.row.origin);
+        told.name.clone_from(&shown.name);
+        told.head = shown.row.size;
+        change(told);
+    }
+
+    /// Blocks on the disk.
+    fn publisher(&self, core: &Core, shown: &Shown) -> Result<Publisher, Failure> {
+        let kept = shown.kept(core);
+        let kept = kept.map_err(|refusal| Failure::Again(refusal.finding().clone()))?;
+        std::fs::create_dir_all(&self.folder).map_err(|error| {
+            Failure::Again(
+                Finding::new("PUBLISH-READ", "what is published cannot be remembered")
+                    .observed(format!("{}: {error}", self.folder.display()))
+                    .next("look at this machine's disk; it is tried again by itself"),
+            )
+        })?;
+        let of = Ledger {
+            ledger: shown.line().to_owned(),
+        };
+        let size = &core.metrics.published_ledger_size;
+        let size = size.get_or_create_owned(&of);
+        let publisher = self.store.publisher(
+            &self.settings.of_ledger(&shown.name),
+            &self.folder.join(&shown.name),
+            kept.reader().clone(),
+            shown.key.clone(),
+            counted(&core.metrics, size),
+        );
+        let publisher = publisher.map_err(Failure::Refused)?;
+        let Some(labels) = self.labels.clone() else {
+            return Ok(publisher);
+        };
+        let (origin, reader) = (shown.row.origin.clone(), kept.reader().clone());
+        Ok(publisher.with_labels(move |path| labels.tile_of(&origin, &reader, path)))
+    }
+}
+
+/// Publishes them until the server stops.
+pub(crate) async fn run(core: Arc<Core>) {
+    let Some(publishing) = &core.publishing else {
+        return;
+    };
+    let Some(others) = &publishing.others else {
+        return;
+    };
+    let mut slots: BTreeMap<String, Slot> = BTreeMap::new();
+    loop {
+        tokio::select! {
+            () = core.stop.cancelled() => return,
+            () = tokio::time::sleep(publishing.interval) => {}
+        }
+        if core.signing.check().is_err() {
+            continue;
+        }
+        for shown in core.ledgers.all(&core) {
+            let slot = slots.entry(shown.line().to_owned()).or_default();
+            // Dropped in the middle, a round is begun again at the next start.
+            let round = tokio::select! {
+                () = core.stop.cancelled() => return,
+                round = slot.round(&core, others, &shown) => round,
+            };
+            let Err(failure) = round else {
+                continue;
+            };
+            slot.failed(&core, others, &shown, &failure);
+            // What keeps this one from being published keeps the others too.
+            if failure.finding().code == STORE {
+                break;
+            }
+        }
+    }
+}
+
+impl Slot {
+    async fn round(
+        &mut self,
+        core: &Arc<Core>,
+        others: &Others,
+        shown: &Shown,
+    ) -> Result<(), Failure> {
+        let target = Target {
+            size: shown.row.size,
+            note: shown.row.checkpoint.as_str().into(),
+        };
+        let known = self
+            .done
+            .as_ref()
+            .is_some_and(|(published, at)| *published == target && at.elapsed() < REFRESH);
+        if known || self.due.is_some_and(|due| Instant::now() < due) {
+            return Ok(());
+        }
+        // It is here up to what is shown, and as it was anchored; also since the last round.
+        let (checking, checked) = (Arc::clone(core), shown.clone());
+        let here = tokio::task::spawn_blocking(move || checked.kept(&checking).map(drop)).await;
+        let here = here.map_err(|error| read_failed(&error.to_string()))?;
+        here.map_err(|refusal| Failure::Again(refusal.finding().clone()))?;
+        if self.key.as_ref() != Some(&shown.key) {
+            (self.publisher, self.key) = (None, Some(shown.key.clone()));
+        }
+        let publisher = match &mut self.publisher {
+            Some(publisher) => publisher,
+            none => none.insert(others.publisher(core, shown)?),
+        };
+        others.learn(shown, |told| told.place = publisher.place());
+        let size = publisher.round(&target).await?;
+        others.learn(shown, |told| told.standing = Standing::stands(size));
+        (self.done, self.pause, self.due) = (Some((target, Instant::now())), None, None);
+        Ok(())
+    }
+
+    /// Tells of it, and leaves it alone for a while.
+    fn failed(&mut self, core: &Core, others: &Others, shown: &Shown, failure: &Failure) {
+        let finding = failure.finding();
+        let code = LedgerCode {
+            ledger: shown.line().to_owned(),
+            code: finding.code.to_string(),
+        };
+        core.metrics
+            .publish_ledger_failures
+            .get_or_create(&code)
+            .inc();
+        let mut told = false;
+        others.learn(shown, |ledger| told = ledger.standing.failed(finding));
+        if !told {
+            let origin = &shown.row.origin;
+            tracing::error!(%finding, %origin, "a gateway's ledger is not published");
+        }
+        let pause = pause(failure, self.pause);
+        (self.done, self.pause, self.due) = (None, Some(pause), Some(Instant::now() + pause));
+    }
+}
+
+fn read_failed(why: &str) -> Failure {
+    Failure::Again(
+        Finding::new(
+            "PUBLISH-READ",
+            "a gateway's ledger cannot be read to be published",
+        )
+        .observed(why.to_owned())
+        .next("look at the server's log; it is tried again by itself"),
+    )
+}
