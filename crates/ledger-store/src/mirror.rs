@@ -71,8 +71,10 @@ impl Mirror {
     /// From now on the ledger is the log of `key`, which goes on from the one that is mirrored, or knows more of what
     /// that went on from. What is here stays: the first records of the new log are those of the old one.
     ///
+    /// INVARIANT: the link is durable beside what is mirrored before anything that it leads to is.
+    ///
     /// # Errors
-    /// [`StoreError::Mirror`] if it goes on from another, or from a tree that is not the one here.
+    /// [`StoreError::Mirror`] if it goes on from another, or more is here than that ended with; if the disk takes nothing.
     pub fn succeed(&mut self, key: LedgerKey) -> Result<(), StoreError> {
         let first = self.key.bare();
         let mut known = std::iter::successors(Some(&key), |key| key.before());
@@ -83,6 +85,7 @@ impl Mirror {
         if head.checkpoint.size > 0 {
             Checkpoint::open(&head.note, &key).map_err(|error| refused(error.to_string()))?;
         }
+        crate::keep_lineage(&self.writer.log.dir, &key)?;
         self.key = key;
         Ok(())
     }
