@@ -113,7 +113,7 @@ impl Mirrors {
             return Ok(Arc::clone(kept));
         }
         self.sweep(&mut open);
-        let failed = |error| match error {
+        let failed = |error: StoreError| match error {
             StoreError::DiskFull => Refusal::disk_full(),
             error => Refusal::internal("opening a mirror", &error),
         };

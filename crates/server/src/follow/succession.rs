@@ -226,7 +226,8 @@ fn not_its_own(hello: &GatewayHello) -> Refusal {
             .expected(
                 "an origin of this trust domain, with the gateway and key it began with, or links that lead from that",
             )
-            .observed(hello.origin.clone()),
+            .observed(hello.origin.clone())
+            .next("keep a gateway's `name`, identity and data_dir together, or give it a new `name`"),
     )
 }
 
