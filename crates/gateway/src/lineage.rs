@@ -19,6 +19,8 @@ const FILE: &str = "lineage";
 const BYTES: usize = 1 << 20;
 /// Whoever signs for this ledger holds it, from before the keys are read.
 const LOCK: &str = "lock";
+/// Code of a new log that was signed for and not begun.
+pub(crate) const UNFINISHED: &str = "GATEWAY-NEW-LOG-UNFINISHED";
 /// The key of the first log, as custody names it.
 const FIRST: &str = "ledger";
 
@@ -121,6 +123,28 @@ impl Keys {
             .map_err(|source| CoreError::Data { path, source })?;
         self.signer = signer;
         Ok(())
+    }
+}
+
+impl Keys {
+    /// Refuses a ledger that is not the newest log's, or of which that was not begun.
+    ///
+    /// # Errors
+    /// `GATEWAY-NEW-LOG-UNFINISHED`, `GATEWAY-LINEAGE`.
+    pub(crate) fn have_begun(&self, reader: &Reader) -> Result<(), CoreError> {
+        if stage(reader, self.signer.key(), &self.dir)? == Stage::Begun {
+            return Ok(());
+        }
+        let origin = self.signer.key().origin();
+        Err(CoreError::Refused(
+            Finding::new(
+                UNFINISHED,
+                "the ledger was to go on as a new log, and has not begun it",
+            )
+            .expected(format!("a first record of {origin}"))
+            .observed(format!("{} records of the log before", reader.size()))
+            .next("the same command again: trilith ledger new-log --folder DIR --reason TEXT"),
+        ))
     }
 }
 

@@ -11,7 +11,7 @@ use facts::Finding;
 use ledger::body::Body as _;
 use ledger::lineage::{self, Link};
 use ledger::{Checkpoint, LedgerKey, Record, body::KeyRotation};
-use ledger_store::{Committed, Folder, Ledger, Options, Reader, StoreError};
+use ledger_store::{Folder, Ledger, Options, Reader, StoreError};
 use std::path::Path;
 
 const LONGEST_REASON: usize = 512;
@@ -53,26 +53,21 @@ pub fn new_log(data_dir: &Path, reason: &str, by: &str) -> Result<NewLog, Findin
         .observed(first.to_string())
         .next("for the server: trilith server new-log --config FILE --reason TEXT"));
     }
-    go_on(data_dir, first.as_str(), reason, by).map_err(|error| finding(&error))?
+    go_on(data_dir, first.as_str(), reason, by).map_err(|error| finding(&error))
 }
 
-fn go_on(
-    data_dir: &Path,
-    first: &str,
-    reason: &str,
-    by: &str,
-) -> Result<Result<NewLog, Finding>, CoreError> {
+fn go_on(data_dir: &Path, first: &str, reason: &str, by: &str) -> Result<NewLog, CoreError> {
     let (dir, keys_dir) = (data_dir.join("ledger"), data_dir.join(KEYS));
     let mut keys = Keys::open(&keys_dir, first, false)?;
     let ledger = open(&dir, &keys)?;
     let head: Checkpoint = ledger.reader().head().checkpoint.clone();
     if head.size == 0 {
-        return Ok(Err(empty(data_dir)));
+        return Err(empty(data_dir).into());
     }
     let resumed = stage(ledger.reader(), keys.signer.key(), &keys_dir)? == Stage::Unfinished;
     if !resumed && let Some(begun) = begun(ledger.reader(), keys.signer.key())? {
         ledger.close()?;
-        return Ok(Ok(begun));
+        return Ok(begun);
     }
     ledger.close()?;
     if !resumed {
@@ -87,17 +82,17 @@ fn go_on(
     let ledger = open(&dir, &keys)?;
     let draft = rotation.record().actor(by, "uid").draft();
     let draft = draft.map_err(|error| failed(&error))?;
-    let index = ledger.append(draft).wait().map(|done: Committed| done.index())?;
+    let index = ledger.append(draft).wait()?.index();
     ledger.close()?;
     if index != link.size {
         return Err(nothing_signed());
     }
-    Ok(Ok(NewLog {
+    Ok(NewLog {
         was: link.from,
         key,
         size: link.size,
         already: false,
-    }))
+    })
 }
 
 /// The ledger, whose folder tells of the keys before those who read it from outside could need it.
