@@ -1,13 +1,14 @@
 //! The ledger of a gateway or decision point goes on as a new log, under another name and key. It does not run meanwhile.
 //!
-//! Order: the new key, then the link that both keys signed, beside the key; then the first record of the new log. Cut
-//! short before the last step, the gateway does not start, and the same command goes on where it was. Once it has started
-//! on the new log, the command begins another one.
+//! Order: what the last run left open is settled, by a run of its own; then the new key; then the link that both keys
+//! signed, beside the key; then the first record of the new log. Cut short before the last step, the gateway does not
+//! start, and the same command goes on where it was. Once it has started on the new log, the command begins another one.
 
-use crate::CoreError;
+use crate::core::PROGRAM;
 use crate::lineage::{KEYS, Keys, Stage, stage};
 use crate::retention::is_gateways;
-use facts::Finding;
+use crate::{CoreError, recovery};
+use facts::{Finding, Timestamp};
 use ledger::body::Body as _;
 use ledger::lineage::{self, Link};
 use ledger::{Checkpoint, LedgerKey, Record, body::KeyRotation};
@@ -69,6 +70,10 @@ fn go_on(data_dir: &Path, first: &str, reason: &str, by: &str) -> Result<NewLog,
         ledger.close()?;
         return Ok(begun);
     }
+    let head = match resumed {
+        true => head,
+        false => settled(&ledger, data_dir)?,
+    };
     ledger.close()?;
     if !resumed {
         let next = keys.next()?;
@@ -93,6 +98,17 @@ fn go_on(data_dir: &Path, first: &str, reason: &str, by: &str) -> Result<NewLog,
         size: link.size,
         already: false,
     })
+}
+
+/// The last head of the log that ends: no run is under way in it, and no operation is open.
+fn settled(ledger: &Ledger, data_dir: &Path) -> Result<Checkpoint, CoreError> {
+    let origin = ledger.origin().as_str();
+    let domain = origin.split('/').next().unwrap_or_default();
+    let noted = data_dir.join(recovery::NOTED);
+    let now = Timestamp::now().as_millis();
+    recovery::recover(ledger, ledger.reader(), &noted, domain, PROGRAM, now)?;
+    recovery::stop(ledger, PROGRAM)?;
+    Ok(ledger.reader().head().checkpoint.clone())
 }
 
 /// The ledger, whose folder tells of the keys before those who read it from outside could need it.
