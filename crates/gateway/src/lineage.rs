@@ -6,7 +6,7 @@ use crypto::{Algorithm, Custody as _};
 use custody::FileCustody;
 use facts::Finding;
 use ledger::body::KeyRotation;
-use ledger::lineage::{self, Link, LineageError};
+use ledger::lineage::{self, LineageError, Link};
 use ledger::{Checkpoint, Code as _, LedgerKey, LedgerSigner};
 use ledger_store::{Disk as _, Reader, RealDisk, StoreError, read_file, replace};
 use std::io;
@@ -115,8 +115,7 @@ impl Keys {
             .map_err(|error| unsound(&self.dir, &error))?;
         let json = lineage::to_json(&lineage::links(&key));
         let signer = next.with_lineage(key);
-        let signer =
-            signer.ok_or_else(|| refused(&self.dir, "the link leads to another key"))?;
+        let signer = signer.ok_or_else(|| refused(&self.dir, "the link leads to another key"))?;
         let path = self.dir.join(FILE);
         replace(&RealDisk, &path, json.as_bytes())
             .and_then(|()| RealDisk.sync_dir(&self.dir))

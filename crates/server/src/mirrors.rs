@@ -122,8 +122,7 @@ impl Mirrors {
         // the server's ledger is that tells of it.
         let key = ledger_store::lineage_in(&dir, key).map_err(|error| elsewhere(key, &error))?;
         ledger_store::keep_lineage(&dir, &key).map_err(failed)?;
-        let mirror =
-            Mirror::open(&dir, key.clone(), &Options::default()).map_err(failed)?;
+        let mirror = Mirror::open(&dir, key.clone(), &Options::default()).map_err(failed)?;
         let reader = mirror.reader();
         let kept = Arc::new(Kept {
             new: reader.size() == 0,
@@ -156,7 +155,9 @@ impl Mirrors {
     /// As [`Mirrors::open`], for a gateway that has anchored before. What is not here up to its anchor, or is not
     /// what was anchored, nobody reads.
     pub(crate) fn of(core: &Core, row: &GatewayRow) -> Result<Arc<Kept>, Refusal> {
-        let kept = core.mirrors.open(&known_key(core, &row.origin, || key_of(row))?)?;
+        let kept = core
+            .mirrors
+            .open(&known_key(core, &row.origin, || key_of(row))?)?;
         kept.named();
         kept.reaches(&row.origin, row.size, &row.root)?;
         Ok(kept)

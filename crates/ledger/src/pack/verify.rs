@@ -613,8 +613,8 @@ impl Anchors {
                 return Err(Failure::at(&section, "PACK-ANCHOR", message));
             }
             // INVARIANT: nothing that a replaced key signed beyond the end of its log was anchored.
-            let key = known_key(&key, &links)
-                .map_err(|error| Failure::because(&section, &error))?;
+            let key =
+                known_key(&key, &links).map_err(|error| Failure::because(&section, &error))?;
             let opened = Checkpoint::open(&anchor.checkpoint, &key)
                 .map_err(|error| Failure::because(&section, &error))?;
             if opened.origin.as_str() != anchor.origin {

@@ -59,9 +59,17 @@ fn a_pack_over_both_logs_of_a_gateway_holds_one_head_and_the_link() {
     let pack = with_links(&world, world.pack(&question, true));
     let report = verify(&pack, &world.trust).unwrap();
     assert!(report.is_complete(), "{:?}", report.doubts);
-    let of_gateway = report.checkpoints.iter().find(|head| head.origin.as_str() == SECOND);
+    let of_gateway = report
+        .checkpoints
+        .iter()
+        .find(|head| head.origin.as_str() == SECOND);
     assert_eq!(of_gateway.unwrap().size, before + 1);
-    assert!(report.records.iter().any(|item| item.answers && item.record.origin() != SECOND));
+    assert!(
+        report
+            .records
+            .iter()
+            .any(|item| item.answers && item.record.origin() != SECOND)
+    );
     // By whichever name it is asked for.
     for ledger in ["db1", "db1@2", "example.org/gateway/db1", SECOND] {
         for index in [0, before] {
@@ -73,7 +81,10 @@ fn a_pack_over_both_logs_of_a_gateway_holds_one_head_and_the_link() {
         }
     }
     // Without the link nothing leads from the key that was anchored first to the one that signed the head.
-    assert_eq!(code(&world, &world.pack(&question, true).build()), "PACK-ANCHOR");
+    assert_eq!(
+        code(&world, &world.pack(&question, true).build()),
+        "PACK-ANCHOR"
+    );
 }
 
 #[test]
@@ -87,9 +98,7 @@ fn a_head_of_before_the_new_log_is_an_early_one() {
     std::mem::swap(&mut world.gateway, &mut old);
     let pack = with_links(&world, world.pack(&accesses(API), true));
     let report = verify(&pack, &world.trust).unwrap();
-    let early = |doubt: &Doubt| {
-        matches!(doubt, Doubt::Early { origin, .. } if origin == world.gateway.origin().as_str())
-    };
+    let early = |doubt: &Doubt| matches!(doubt, Doubt::Early { origin, .. } if origin == world.gateway.origin().as_str());
     assert!(report.doubts.iter().any(early), "{:?}", report.doubts);
     assert!(!report.extents[1].complete);
 }
@@ -109,7 +118,10 @@ fn what_is_anchored_against_a_link_is_refused() {
         let question = Question::Range { ledger, from, to };
         world.pack(&question, false).build()
     };
-    assert_eq!(code(&against, &everything(&against)), "LEDGER-CHECKPOINT-ENDED");
+    assert_eq!(
+        code(&against, &everything(&against)),
+        "LEDGER-CHECKPOINT-ENDED"
+    );
 
     // Two logs that one goes on as.
     let mut forked = world();
@@ -124,7 +136,10 @@ fn what_is_anchored_against_a_link_is_refused() {
     let mut forged = succeeded(&mut unsigned, 12);
     forged.old_signature = forged.new_signature.clone();
     unsigned.append(0, lineage::told(forged).record());
-    assert_eq!(code(&unsigned, &everything(&unsigned)), "LEDGER-LINK-SIGNATURE");
+    assert_eq!(
+        code(&unsigned, &everything(&unsigned)),
+        "LEDGER-LINK-SIGNATURE"
+    );
 }
 
 /// What leads the server's ledger on is never taken from what it tells of a gateway's, nor the other way round.
@@ -145,7 +160,10 @@ fn a_record_of_a_gateways_link_is_no_link_of_the_servers() {
     };
     let report = verify(&world.pack(&question, false).build(), &world.trust).unwrap();
     assert_eq!(report.records[0].record.kind(), RecordType::KeyRotation);
-    assert_eq!(report.checkpoints[0].origin, *world.trust.ledger_key.origin());
+    assert_eq!(
+        report.checkpoints[0].origin,
+        *world.trust.ledger_key.origin()
+    );
 }
 
 fn head(signer: &LedgerSigner, size: u64, root: [u8; 32]) -> String {
@@ -156,7 +174,10 @@ fn head(signer: &LedgerSigner, size: u64, root: [u8; 32]) -> String {
 #[test]
 fn links_and_heads_of_one_key_show_what_it_did() {
     let first = signer("example.org/gateway/db7", 7);
-    let (one, other) = (signer("example.org/gateway/db7@2", 8), signer("example.org/gateway/db7@3", 9));
+    let (one, other) = (
+        signer("example.org/gateway/db7@2", 8),
+        signer("example.org/gateway/db7@3", 9),
+    );
     let link = |to: &LedgerSigner, size| {
         misbehaviour::link_evidence(&Link::sign(&first, to, (size, [5; 32]), "").unwrap())
     };
@@ -171,16 +192,26 @@ fn links_and_heads_of_one_key_show_what_it_did() {
         assert_eq!(judge(&ended, &beyond), Ok(Misbehaviour::Ended));
         assert_eq!(judge(&beyond, &ended), Ok(Misbehaviour::Ended));
     }
-    assert_eq!(judge(&ended, &link(&other, 5)), Ok(Misbehaviour::Succession));
+    assert_eq!(
+        judge(&ended, &link(&other, 5)),
+        Ok(Misbehaviour::Succession)
+    );
     assert_eq!(judge(&ended, &link(&one, 6)), Ok(Misbehaviour::Succession));
     // The reason is signed by nobody.
     let again = ended.replace("\"reason\":\"\"", "\"reason\":\"another\"");
     assert_ne!(again, ended);
-    assert_eq!(judge(&ended, &again), Err(NotMisbehaviour::Same { size: 5 }));
+    assert_eq!(
+        judge(&ended, &again),
+        Err(NotMisbehaviour::Same { size: 5 })
+    );
     // Only what the key itself signed is held against it.
     let theirs = Link::sign(&one, &other, (5, [5; 32]), "").unwrap();
     let unsigned = ended.replace("db7@2", "db7@4");
-    for wrong in [misbehaviour::link_evidence(&theirs), unsigned, "{\"".to_owned()] {
+    for wrong in [
+        misbehaviour::link_evidence(&theirs),
+        unsigned,
+        "{\"".to_owned(),
+    ] {
         let code = judge(&ended, &wrong);
         assert!(matches!(code, Err(NotMisbehaviour::Link(_))), "{code:?}");
     }

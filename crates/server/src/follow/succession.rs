@@ -11,7 +11,7 @@ use crate::mirrors::ledger_key;
 use crate::refusal::Refusal;
 use facts::Finding;
 use ledger::body::KeyRotation;
-use ledger::lineage::{self, Link, LineageError};
+use ledger::lineage::{self, LineageError, Link};
 use ledger::misbehaviour::link_evidence;
 use ledger::{Digest, LedgerKey};
 use proto::v1::gateway_message::Message;
@@ -195,10 +195,7 @@ fn leads_on(key: &LedgerKey, followed: &LedgerKey) -> Option<(Link, KeyRotation)
 }
 
 /// The key that signed two of these links, and the two.
-fn fork(
-    known: &LedgerKey,
-    links: &[KeyRotation],
-) -> Option<(LedgerKey, KeyRotation, KeyRotation)> {
+fn fork(known: &LedgerKey, links: &[KeyRotation]) -> Option<(LedgerKey, KeyRotation, KeyRotation)> {
     let mut opened: Vec<(Link, KeyRotation)> = Vec::new();
     for rotation in lineage::links(known)
         .into_iter()

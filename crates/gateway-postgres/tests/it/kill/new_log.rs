@@ -80,14 +80,19 @@ async fn a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is
         }
         gateway_postgres::new_log(data, "each year", "uid:0").unwrap();
     }
-    println!("{cut_short} of {ROUNDS} were cut short between the link and its record, {done} before or after");
+    println!(
+        "{cut_short} of {ROUNDS} were cut short between the link and its record, {done} before or after"
+    );
 
     let core = Core::open(site.config.gateway.clone()).await.unwrap();
     followed(&core).await;
     let reader = core.reader().clone();
     let (_, logs) = core.reader().head().checkpoint.origin.place();
     assert!(logs > ROUNDS, "{logs}");
-    let key = ledger_store::Folder::open(&data.join("ledger")).unwrap().key().clone();
+    let key = ledger_store::Folder::open(&data.join("ledger"))
+        .unwrap()
+        .key()
+        .clone();
     let head = reader.head();
     assert_eq!(Checkpoint::open(&head.note, &key).unwrap(), head.checkpoint);
     let (mut lasting, mut links) = (0, Vec::new());
@@ -96,15 +101,23 @@ async fn a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is
         match record.kind() {
             RecordType::Outcome => {
                 let outcome: ledger::body::Outcome = record.expect_body().unwrap();
-                lasting +=
-                    u64::from(outcome.result == "ok" && outcome.transaction.as_deref() == Some("I"));
+                lasting += u64::from(
+                    outcome.result == "ok" && outcome.transaction.as_deref() == Some("I"),
+                );
             }
             RecordType::KeyRotation => links.push(record.expect_body::<KeyRotation>().unwrap()),
             _ => {}
         }
     }
-    assert!(lasting >= acknowledged && acknowledged > 0, "{lasting} of {acknowledged}");
-    assert_eq!(links, ledger::lineage::links(&key), "each link is in the ledger, once");
+    assert!(
+        lasting >= acknowledged && acknowledged > 0,
+        "{lasting} of {acknowledged}"
+    );
+    assert_eq!(
+        links,
+        ledger::lineage::links(&key),
+        "each link is in the ledger, once"
+    );
     core.close().await.unwrap();
     drop(reader);
 

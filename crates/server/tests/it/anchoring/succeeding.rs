@@ -25,7 +25,10 @@ fn origin(number: u64) -> String {
 async fn status(fixture: &Fixture) -> (String, u64) {
     let shown = fixture.status().await["gateways"][0].clone();
     let size = shown["size"].as_u64().unwrap_or_default();
-    (shown["origin"].as_str().unwrap_or_default().to_owned(), size)
+    (
+        shown["origin"].as_str().unwrap_or_default().to_owned(),
+        size,
+    )
 }
 
 /// What the server's ledger tells of gateways' keys.
@@ -97,8 +100,14 @@ async fn a_gateway_goes_on_under_another_key_and_its_mirror_and_packs_with_it() 
         assert!(statement.contains(&format!("\n{end}\n")), "{statement}");
     }
     let anchor = scene.fixture.records(&["anchor"]).await;
-    let of_second = anchor.iter().find(|(_, anchor)| anchor["body"]["origin"] == origin(2));
-    assert_eq!(of_second.unwrap().0, first + 1, "in one commit with the link");
+    let of_second = anchor
+        .iter()
+        .find(|(_, anchor)| anchor["body"]["origin"] == origin(2));
+    assert_eq!(
+        of_second.unwrap().0,
+        first + 1,
+        "in one commit with the link"
+    );
 
     // The server starts again, and has lost the mirror.
     let whole = scene.core().reader().size();
@@ -124,12 +133,15 @@ async fn a_gateway_goes_on_under_another_key_and_its_mirror_and_packs_with_it() 
         (ends[1], "pg@2".to_owned()),
         (ends[1] + 1, origin(3)),
     ] {
-        let question =
-            format!("{{\"kind\":\"record\",\"ledger\":\"{ledger}\",\"index\":{index}}}");
+        let question = format!("{{\"kind\":\"record\",\"ledger\":\"{ledger}\",\"index\":{index}}}");
         let report = verified(&scene.fixture, question).await;
         assert!(report.is_complete(), "{:?}", report.doubts);
         assert_eq!(report.checkpoints[1].origin.as_str(), origin(3));
-        let held: Vec<_> = report.records.iter().filter(|item| item.checkpoint == 1).collect();
+        let held: Vec<_> = report
+            .records
+            .iter()
+            .filter(|item| item.checkpoint == 1)
+            .collect();
         assert!(held.iter().any(|item| item.index == index));
     }
     // One that takes every ledger's entries holds one of it, up to its newest anchor.
@@ -137,7 +149,10 @@ async fn a_gateway_goes_on_under_another_key_and_its_mirror_and_packs_with_it() 
     let report = verified(&scene.fixture, question).await;
     assert_eq!(report.checkpoints.len(), 2);
     let early = report.doubts.iter().filter(|doubt| {
-        matches!(doubt, ledger::pack::Doubt::Early { .. } | ledger::pack::Doubt::NoEntries { .. })
+        matches!(
+            doubt,
+            ledger::pack::Doubt::Early { .. } | ledger::pack::Doubt::NoEntries { .. }
+        )
     });
     assert_eq!(early.count(), 0, "{:?}", report.doubts);
 }
@@ -153,7 +168,11 @@ async fn a_new_log_that_was_cut_short_is_not_started_on_and_goes_on() {
     let (before, after) = (aside("before"), aside("after"));
     copy(&data, &before);
     let whole = gateway::new_log(&data, "each year", "uid:0").unwrap();
-    assert_eq!(whole.size, size + 3, "with the stop, and a run that settles what was open");
+    assert_eq!(
+        whole.size,
+        size + 3,
+        "with the stop, and a run that settles what was open"
+    );
     copy(&data, &after);
     let set = |files: &[&str]| {
         std::fs::remove_dir_all(&data).unwrap();
@@ -170,7 +189,10 @@ async fn a_new_log_that_was_cut_short_is_not_started_on_and_goes_on() {
     for more in [&[][..], &["ledger/lineage"]] {
         let files = ["keys/ledger-2.pk8", "keys/lineage"];
         set(&[&files[..], more].concat());
-        let refused = gateway::Core::open(scene.gateway.clone()).await.err().unwrap();
+        let refused = gateway::Core::open(scene.gateway.clone())
+            .await
+            .err()
+            .unwrap();
         assert!(
             refused.to_string().contains("GATEWAY-NEW-LOG-UNFINISHED"),
             "{refused}"
@@ -199,7 +221,10 @@ async fn a_new_log_that_was_cut_short_is_not_started_on_and_goes_on() {
     for file in ["keys/ledger-2.pk8", "keys/lineage"] {
         std::fs::copy(after.join(file), data.join(file)).unwrap();
     }
-    let refused = gateway::Core::open(scene.gateway.clone()).await.err().unwrap();
+    let refused = gateway::Core::open(scene.gateway.clone())
+        .await
+        .err()
+        .unwrap();
     assert!(refused.to_string().contains("GATEWAY-LINEAGE"), "{refused}");
 
     set(&["keys/ledger-2.pk8", "keys/lineage"]);
@@ -251,7 +276,10 @@ impl Victim {
         let key = lineage::follow(self.first.key(), std::slice::from_ref(link)).unwrap();
         let next = next.clone().with_lineage(key).unwrap();
         let ledger = Ledger::open_signed(&self.own, next, &Options::default()).unwrap();
-        ledger.append(link.record().draft().unwrap()).wait().unwrap();
+        ledger
+            .append(link.record().draft().unwrap())
+            .wait()
+            .unwrap();
         ledger
     }
 
@@ -333,7 +361,10 @@ async fn a_second_succession_of_one_key_is_a_fork_and_kept_as_evidence() {
     let code = victim.refused(thief.key(), &[link, forked]).await;
     assert_eq!(code, "FOLLOW-LEDGER-FORKED");
     told(&victim.fixture, "succession", true).await;
-    assert_eq!(status(&victim.fixture).await.0, owner.key().origin().as_str());
+    assert_eq!(
+        status(&victim.fixture).await.0,
+        owner.key().origin().as_str()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -371,7 +402,10 @@ async fn links_that_lead_nowhere_are_refused_and_change_nothing() {
     );
     let stranger = signer(1);
     let strange = Link::sign(&stranger, &next, (victim.size, victim.root), "").unwrap();
-    assert_eq!(victim.refused(next.key(), &[strange]).await, "FOLLOW-ORIGIN");
+    assert_eq!(
+        victim.refused(next.key(), &[strange]).await,
+        "FOLLOW-ORIGIN"
+    );
     let mut hello = victim.hello(next.key(), &[]);
     hello.own_lineage = "[{}]".to_owned();
     let mut stream = victim.gateway.again().await;
