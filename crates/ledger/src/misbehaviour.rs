@@ -140,7 +140,8 @@ fn judge_links(
     first: &str,
     second: &str,
 ) -> Result<(Misbehaviour, [Checkpoint; 2]), NotMisbehaviour> {
-    let opened = |text: &str, of: fn(CheckpointError) -> NotMisbehaviour| {
+    type Opened = Result<(Checkpoint, Option<Link>), NotMisbehaviour>;
+    let opened = |text: &str, of: fn(CheckpointError) -> NotMisbehaviour| -> Opened {
         if is_link(text) {
             let link = end(key, text)?;
             let head = Checkpoint {

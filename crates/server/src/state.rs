@@ -384,7 +384,7 @@ impl State {
         let rows = self.meta.range(prefix.clone()..);
         let rows = rows.take_while(|(key, _)| key.starts_with(&prefix));
         let read = rows.filter_map(|(key, json)| {
-            let index = key.strip_prefix(&prefix)?.parse().ok()?;
+            let index: u64 = key.strip_prefix(&prefix)?.parse().ok()?;
             Some((index, serde_json::from_str(json).ok()?))
         });
         read.collect()
