@@ -146,7 +146,7 @@ impl State {
                 changes
             }
             RecordType::SealApproval => self.seal_approval(index, &record.expect_body()?),
-            RecordType::KeyRotation => key_rotation(index, record.expect_body()?),
+            RecordType::KeyRotation => key_rotation(index, &record.expect_body()?),
             RecordType::Delegation => vec![delegation(index, record.expect_body()?)],
             RecordType::Start
             | RecordType::Stop
@@ -345,12 +345,12 @@ impl State {
     }
 }
 
-fn key_rotation(index: u64, body: body::KeyRotation) -> Vec<Change> {
+fn key_rotation(index: u64, body: &body::KeyRotation) -> Vec<Change> {
     if let Some(link) = lineage::of_gateway(body.clone()) {
         return gateway_link(index, &link);
     }
     match &body.new {
-        Some(_) if lineage::is_link(&body) => vec![Change::Meta(MetaRow {
+        Some(_) if lineage::is_link(body) => vec![Change::Meta(MetaRow {
             key: format!("{LINK}{index:020}"),
             value: index.to_string(),
         })],
