@@ -186,7 +186,7 @@ fn own_records(core: &gateway::Core, kind: ledger::RecordType) -> Vec<ledger::Re
 /// A server, a real gateway that follows it, and a copy of the server's data from before what came last.
 pub(crate) struct Scene {
     pub(crate) fixture: Fixture,
-    config: Config,
+    pub(crate) config: Config,
     machine: Machine,
     pub(crate) gateway: gateway::Config,
     core: Option<Arc<gateway::Core>>,
