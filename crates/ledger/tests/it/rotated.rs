@@ -1,7 +1,7 @@
 //! A gateway's ledger that went on as a new log: what a pack has to hold of that, and what two things show that one of its
 //! keys signed.
 
-use crate::packs::{World, accesses, records, world};
+use crate::packs::{API, World, accesses, records, world};
 use crate::support::signer;
 use ledger::body::{Body as _, KeyRotation};
 use ledger::lineage::{self, Link};
@@ -10,7 +10,6 @@ use ledger::pack::{Doubt, PackBuilder, Question, verify};
 use ledger::{Checkpoint, LedgerSigner, RecordType};
 
 const SECOND: &str = "example.org/gateway/db1@2";
-const API: &str = "payments/api";
 
 /// The world's first gateway goes on under another key, and the server has recorded that and the new head.
 fn succeeded(world: &mut World, seed: u8) -> KeyRotation {
@@ -159,7 +158,11 @@ fn a_record_of_a_gateways_link_is_no_link_of_the_servers() {
         index: at,
     };
     let report = verify(&world.pack(&question, false).build(), &world.trust).unwrap();
-    assert_eq!(report.records[0].record.kind(), RecordType::KeyRotation);
+    let told = report.records.iter().find(|item| item.answers).unwrap();
+    assert_eq!(
+        (told.index, told.record.kind()),
+        (at, RecordType::KeyRotation)
+    );
     assert_eq!(
         report.checkpoints[0].origin,
         *world.trust.ledger_key.origin()
