@@ -24,8 +24,8 @@ pub(crate) use estate::{
     WhatCanArguments, WhoCanArguments, WhyArguments,
 };
 pub(crate) use ledger::{
-    CompletenessArguments, EraseArguments, ExportArguments, LedgerCommand, MirrorArguments,
-    PruneArguments, SearchArguments,
+    CompletenessArguments, EraseArguments, ExportArguments, LedgerCommand, LedgerNewLogArguments,
+    MirrorArguments, PruneArguments, SearchArguments,
 };
 pub(crate) use monitor::MonitorArguments;
 pub(crate) use new_log::NewLogArguments;

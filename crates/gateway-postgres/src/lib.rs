@@ -30,5 +30,5 @@ pub use config::{
     AdminConfig, Config, LimitsConfig, ListenConfig, PostgresConfig, UpstreamConfig, json_schema,
 };
 pub use describe::{Described, Place, Wanted, describe};
-pub use gateway::retention;
+pub use gateway::{NewLog, new_log, retention};
 pub use run::{RunError, run, run_with};

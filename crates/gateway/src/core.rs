@@ -1,10 +1,10 @@
 //! A gateway's core: opened once, shared by whatever speaks a protocol.
 
 use crate::follow::Client;
+use crate::lineage::{KEYS, Keys};
 use crate::recovery::{self, RecoveryError};
 use crate::{Config, Cut, CutReason, Following, Metrics, OwnIdentity, Recorder, own};
-use crypto::{Algorithm, Custody as _};
-use custody::{FileCustody, FileCustodyError};
+use custody::FileCustodyError;
 use facts::{Finding, Timestamp};
 use ledger::LedgerKey;
 use ledger_store::{Disk, Ledger, Options, Reader, RealDisk, StoreError};
@@ -62,6 +62,8 @@ pub struct Core {
     metrics: Arc<Metrics>,
     own: OwnIdentity,
     ledger: Ledger,
+    /// INVARIANT: held for as long as anything is signed.
+    _keys: Keys,
     reader: Reader,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     stopped: watch::Receiver<Option<Arc<str>>>,
@@ -83,8 +85,7 @@ impl Core {
     pub async fn open_on(config: Config, disk: Arc<dyn Disk>) -> Result<Arc<Self>, CoreError> {
         let trust_domain = config.check()?;
         directory(&config.data_dir)?;
-        let keys = FileCustody::open(&config.data_dir.join("keys"))?;
-        let signer = keys.load_or_generate("ledger", Algorithm::Ed25519)?;
+        let keys = Keys::open(&config.data_dir.join(KEYS), &config.origin(), true)?;
         let (failed, stopped) = watch::channel(None);
         let options = Options {
             on_failure: Some(Arc::new(move |error: &StoreError| {
@@ -93,12 +94,11 @@ impl Core {
             disk,
             ..Options::default()
         };
-        let ledger = Ledger::open(
-            &config.data_dir.join("ledger"),
-            signer,
-            &config.origin(),
-            &options,
-        )?;
+        let ledger_dir = config.data_dir.join("ledger");
+        let ledger = Ledger::open_signed(&ledger_dir, keys.signer.clone(), &options)?;
+        keys.have_begun(ledger.reader())?;
+        // Who reads the folder from outside has no key but what is told there.
+        ledger_store::keep_lineage(&ledger_dir, keys.signer.key())?;
         let handle = ledger.handle();
         let reader = handle.reader().clone();
         let anchors = anchors(&config, &trust_domain).await?;
@@ -174,6 +174,7 @@ impl Core {
             metrics,
             own,
             ledger,
+            _keys: keys,
             reader,
             tasks,
             stopped,

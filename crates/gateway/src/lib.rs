@@ -25,7 +25,9 @@ mod config;
 mod core;
 mod delegated;
 mod follow;
+mod lineage;
 mod metrics;
+mod new_log;
 mod own;
 mod recorder;
 mod recovery;
@@ -41,6 +43,7 @@ pub use core::{Core, CoreError};
 pub use delegated::{Delegated, DelegatedLink, Shown};
 pub use follow::{Current, Following, Questions, Step, Watch};
 pub use metrics::{Metrics, serve as serve_metrics};
+pub use new_log::{NewLog, new_log};
 pub use own::OwnIdentity;
 pub use recorder::{
     Answered, DecisionId, Ending, IntentId, Operation, Recorder, RecordingStopped, SessionRecorder,

@@ -5,9 +5,8 @@
 //! and `stop`; between them stands the `retention` record.
 
 use crate::core::PROGRAM;
-use crate::recovery;
-use crypto::Custody as _;
-use custody::FileCustody;
+use crate::lineage::{KEYS, Keys, UNFINISHED};
+use crate::{CoreError, recovery};
 use facts::{Finding, Timestamp};
 use ledger::body::{self, Body as _};
 use ledger::{Digest, Origin, Record};
@@ -106,7 +105,7 @@ pub fn prune(data_dir: &Path, ask: &Prune<'_>) -> Result<Pruning, Finding> {
         .map_err(|error| unsound(&error))?
         .key()
         .clone();
-    let origin = key.origin().clone();
+    let origin = key.first().origin().clone();
     if !is_gateways(&origin) {
         return Err(Finding::new(
             "PRUNE-NOT-A-GATEWAY",
@@ -116,29 +115,28 @@ pub fn prune(data_dir: &Path, ask: &Prune<'_>) -> Result<Pruning, Finding> {
         .observed(origin.to_string())
         .next("name it with --folder; of the server: trilith server prune --config FILE --before TIME --reason TEXT"));
     }
-    let keys = data_dir.join("keys");
+    let keys = data_dir.join(KEYS);
     let unusable = |what: String| {
         Finding::new("PRUNE-KEY", what)
             .observed(keys.display().to_string())
             .next("run it as the user that the gateway or decision point runs as")
     };
-    // Opening it would make it.
-    let custody = keys.is_dir().then(|| FileCustody::open(&keys)).transpose();
-    let custody = custody.map_err(|error| unusable(facts::with_causes(&error)))?;
-    let signer = custody.map(|custody| custody.load("ledger")).transpose();
-    let signer = signer
-        .map_err(|error| unusable(facts::with_causes(&error)))?
-        .flatten()
-        .ok_or_else(|| unusable("the key of this ledger is not there".to_owned()))?;
-    let ledger = Ledger::open(&dir, signer, origin.as_str(), &Options::default());
+    let told = |error: CoreError| match error {
+        CoreError::Ledger(error) => unsound(&error),
+        CoreError::Refused(finding) if finding.code == UNFINISHED => finding,
+        error => unusable(facts::with_causes(&error)),
+    };
+    let held = Keys::open(&keys, origin.as_str(), false).map_err(told)?;
+    let ledger = Ledger::open_signed(&dir, held.signer.clone(), &Options::default());
     let ledger = ledger.map_err(|error| unsound(&error))?;
+    held.have_begun(ledger.reader()).map_err(told)?;
     let pruned = on(&ledger, data_dir, ask)?;
     ledger.close().map_err(|error| unsound(&error))?;
     Ok(pruned)
 }
 
 /// `example.org/gateway/pg-1`.
-fn is_gateways(origin: &Origin) -> bool {
+pub(crate) fn is_gateways(origin: &Origin) -> bool {
     let mut parts = origin.as_str().split('/').skip(1);
     parts.next() == Some("gateway") && parts.next().is_some()
 }

@@ -62,6 +62,34 @@ impl Mirror {
         Reader::new(Arc::clone(&self.writer.log))
     }
 
+    /// The key that signs the ledger now, with what is known of those before it.
+    #[must_use]
+    pub const fn key(&self) -> &LedgerKey {
+        &self.key
+    }
+
+    /// From now on the ledger is the log of `key`, which goes on from the one that is mirrored, or knows more of what
+    /// that went on from. What is here stays: the first records of the new log are those of the old one.
+    ///
+    /// INVARIANT: the link is durable beside what is mirrored before anything that it leads to is.
+    ///
+    /// # Errors
+    /// [`StoreError::Mirror`] if it goes on from another, or more is here than that ended with; if the disk takes nothing.
+    pub fn succeed(&mut self, key: LedgerKey) -> Result<(), StoreError> {
+        let first = self.key.bare();
+        let mut known = std::iter::successors(Some(&key), |key| key.before());
+        if !known.any(|known| *known == first) {
+            return Err(refused(format!("{key} does not go on from {first}")));
+        }
+        let head = self.writer.log.heads.get();
+        if head.checkpoint.size > 0 {
+            Checkpoint::open(&head.note, &key).map_err(|error| refused(error.to_string()))?;
+        }
+        crate::keep_lineage(&self.writer.log.dir, &key)?;
+        self.key = key;
+        Ok(())
+    }
+
     /// Checks that the ledger's checkpoint `note` extends what is mirrored, without its records.
     pub fn extends(&self, note: &str, consistency: &[Hash]) -> Result<Checkpoint, StoreError> {
         let checkpoint = self.checkpoint(note)?;
@@ -120,7 +148,7 @@ impl Mirror {
 
     fn check(&self, bytes: &[u8]) -> Result<(), StoreError> {
         let record = Record::parse(bytes).map_err(|error| StoreError::Record(Arc::new(error)))?;
-        if record.origin() == self.key.origin().as_str() {
+        if self.key.origin().holds(record.origin()) {
             Ok(())
         } else {
             Err(refused(format!("a record of {}", record.origin())))

@@ -99,6 +99,21 @@ pub(crate) fn holds(log: &str, origin: &str) -> bool {
     origin == log || ours == theirs && earlier < number
 }
 
+/// The name that the first log of the lineage of `origin` has: what its ledger is known by, however often its key is
+/// replaced.
+#[must_use]
+pub fn line(origin: &str) -> &str {
+    place(origin).0
+}
+
+/// Whether somebody who says `name` means the ledger whose newest log is `origin`: by that, by a log that it goes on
+/// from, or by the last part of either.
+#[must_use]
+pub fn is_called(origin: &str, name: &str) -> bool {
+    let last = origin.rsplit('/').next().unwrap_or(origin);
+    !name.is_empty() && (holds(origin, name) || holds(last, name))
+}
+
 fn place(origin: &str) -> (&str, u64) {
     let numbered = origin.rsplit_once('@').and_then(|(first, number)| {
         let number = parse_decimal(number).filter(|number| *number > 1)?;
@@ -168,8 +183,15 @@ impl LedgerKey {
         self.before.as_deref()
     }
 
-    /// The key alone.
-    pub(crate) fn bare(&self) -> Self {
+    /// The key of the log that this one goes on from, as far as it is known.
+    #[must_use]
+    pub fn before(&self) -> Option<&Self> {
+        self.former().map(|former| &former.key)
+    }
+
+    /// The key alone, without the logs that its own goes on from.
+    #[must_use]
+    pub fn bare(&self) -> Self {
         Self {
             before: None,
             ..self.clone()

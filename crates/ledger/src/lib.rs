@@ -51,7 +51,7 @@ pub use cosignature::{Cosignature, Cosigner, CosignerError, CosignerKey, Scheme}
 pub use draft::{Draft, RecordBuilder};
 pub use error::Code;
 pub use json::JsonError;
-pub use key::{KeyError, LedgerKey, LedgerSigner, Origin};
+pub use key::{KeyError, LedgerKey, LedgerSigner, Origin, is_called, line};
 pub use merkle::{Frontier, Hash, Node, NodeReader, ProofError};
 pub use note::{Note, NoteError, NoteSignature};
 pub use policy::{LogKey, Policy, PolicyError, PolicyLog, PolicyWitness, Quorum};

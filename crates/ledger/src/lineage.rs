@@ -15,6 +15,8 @@ use thiserror::Error;
 
 /// What a `key-rotation` record says that it is about.
 pub const WHAT: &str = "ledger";
+/// What it says in the server's ledger, where a gateway's or decision point's ledger went on as a new log.
+pub const WHAT_GATEWAY: &str = "gateway-ledger";
 /// First line of a statement. Its second line is no number, so that it is nobody's checkpoint.
 const CONTEXT: &str = "trilith-ledger-succession-v1";
 /// Links of one lineage, at most.
@@ -165,6 +167,21 @@ impl Link {
 #[must_use]
 pub fn is_link(rotation: &KeyRotation) -> bool {
     rotation.what == WHAT
+}
+
+/// `link` as the server's ledger tells of it, when a gateway has shown it: the same statement and signatures. What
+/// leads the server's own ledger from key to key is never taken for it.
+#[must_use]
+pub fn told(link: KeyRotation) -> KeyRotation {
+    let what = WHAT_GATEWAY.to_owned();
+    KeyRotation { what, ..link }
+}
+
+/// The link that a record of the server's ledger tells of, if it tells of one of a gateway's ledger.
+#[must_use]
+pub fn of_gateway(rotation: KeyRotation) -> Option<KeyRotation> {
+    let what = WHAT.to_owned();
+    (rotation.what == WHAT_GATEWAY).then_some(KeyRotation { what, ..rotation })
 }
 
 /// What is known of the lineage of `key`, the trusted one, by `rotations` and by what it knew before: the key of

@@ -100,7 +100,9 @@ pub fn completeness(
                 && let Ok(anchor) = record.expect_body::<Anchor>()
             {
                 let wall = record.stamp().wall;
-                let of = anchors.entry(anchor.origin.clone()).or_default();
+                // Whichever log of it was anchored: places stay what they were.
+                let line = ledger::line(&anchor.origin).to_owned();
+                let of = anchors.entry(line).or_default();
                 of.take(site, &anchor, index, wall)?;
             }
             Ok(())
@@ -111,7 +113,7 @@ pub fn completeness(
             mut missing,
             more,
         } = fold.finish();
-        let of_it = anchors.remove(&origin).unwrap_or_default();
+        let of_it = anchors.remove(ledger::line(&origin)).unwrap_or_default();
         missing.extend(of_it.wrong.filter(|wrong| touches(wrong, &window)));
         answers.push(Complete {
             ledger: source.name.clone(),
@@ -138,7 +140,10 @@ impl Anchors {
             record: index,
             time: wall,
         });
-        let of_it = |source: &&Source| source.head.checkpoint.origin.as_str() == anchor.origin;
+        let of_it = |source: &&Source| {
+            let origin = source.head.checkpoint.origin.as_str();
+            ledger::line(origin) == ledger::line(&anchor.origin)
+        };
         let Some(source) = site.sources.iter().find(of_it) else {
             return Ok(());
         };

@@ -58,7 +58,7 @@ impl Source {
     #[must_use]
     pub fn is_called(&self, name: &str) -> bool {
         let origin = self.head.checkpoint.origin.as_str();
-        name == self.name || name == origin || origin.rsplit('/').next() == Some(name)
+        name == self.name || ledger::is_called(origin, name)
     }
 
     #[must_use]

@@ -4,6 +4,7 @@
 mod anchor;
 mod misbehaviour;
 mod standing;
+mod succession;
 
 pub(crate) use standing::contradicted;
 
@@ -12,7 +13,7 @@ use crate::cosign::Witnesses;
 use crate::elsewhere;
 use crate::hub::{Batch, Published, witnessed_delta};
 use crate::join::peer;
-use crate::mirrors::{Mirrors, ledger_key};
+use crate::mirrors::Mirrors;
 use crate::refusal::Refusal;
 use estate::IdentityKind;
 use facts::Finding;
@@ -106,7 +107,7 @@ struct Follower {
 impl Follower {
     async fn run(&self, mut inbound: Streaming<GatewayMessage>) -> Result<(), Refusal> {
         let hello = hello(&mut inbound).await?;
-        let key = self.known(&hello)?;
+        let key = self.known(&hello, &mut inbound).await?;
         let _claim = Mirrors::claim(&self.core, &self.svid, &hello.origin)?;
         self.lineage().await?;
         if let Some(finding) = elsewhere::heard(&self.core, &self.svid.spiffe_id, &hello.lineage) {
@@ -259,28 +260,6 @@ impl Follower {
             self.send(delta::Delta::Cut(cut)).await?;
         }
         Ok(())
-    }
-
-    /// Its ledger's key is the one that it had before, and its origin its own.
-    fn known(&self, hello: &GatewayHello) -> Result<LedgerKey, Refusal> {
-        let key = ledger_key(&hello.origin, &hello.ledger_key)?;
-        let domain = format!("{}/", self.core.trust_domain);
-        // No log of the server's own lineage, whichever its number.
-        let (server, _) = self.core.ledger_key.origin().place();
-        let own = key.origin().place().0 != server;
-        let state = self.core.state();
-        let same = state.gateway(&hello.origin).is_none_or(|row| {
-            row.gateway == self.svid.spiffe_id
-                && row.ledger_key == ledger::Base64(hello.ledger_key.clone()).to_string()
-        });
-        if own && same && hello.origin.starts_with(&domain) {
-            return Ok(key);
-        }
-        Err(Refusal::Denied(
-            Finding::new("FOLLOW-ORIGIN", "the ledger is not this gateway's")
-                .expected("an origin of this trust domain, with the gateway and key it began with")
-                .observed(hello.origin.clone()),
-        ))
     }
 
     /// The checkpoint, then bundle, estate and revocations, each with its receipt.

@@ -3,7 +3,7 @@
 use crate::core::Core;
 use crate::refusal::Refusal;
 use facts::Finding;
-use ledger::{Base64, Checkpoint, Digest, Hash, LedgerKey};
+use ledger::{Base64, Checkpoint, Digest, Hash, LedgerKey, lineage};
 use ledger_store::{Mirror, Options, Reader, StoreError};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ const ORIGINS: usize = 256;
 /// All mirrors, opened when first needed.
 pub(crate) struct Mirrors {
     dir: PathBuf,
+    /// By the names of their first logs: what is mirrored of one goes on as the next.
     open: Mutex<BTreeMap<String, Arc<Kept>>>,
     /// The ledger that each gateway on each machine streams now, and over how many streams.
     claims: Mutex<HashMap<(String, String), (String, usize)>>,
@@ -25,6 +26,8 @@ pub(crate) struct Mirrors {
 
 pub(crate) struct Kept {
     mirror: Mutex<Mirror>,
+    /// The mirror's own, which is busy while it writes.
+    key: Mutex<LedgerKey>,
     reader: Reader,
     /// A record of this server's ledger names it: it is kept, and kept open.
     named: AtomicBool,
@@ -78,8 +81,8 @@ impl Mirrors {
         let mut claims = core.mirrors.claims();
         let held = claims
             .entry(holder.clone())
-            .or_insert_with(|| (origin.to_owned(), 0));
-        if held.0 != origin {
+            .or_insert_with(|| (ledger::line(origin).to_owned(), 0));
+        if held.0 != ledger::line(origin) {
             return Err(refused(format!("{}, which its other stream names", held.0)));
         }
         held.1 += 1;
@@ -98,23 +101,32 @@ impl Mirrors {
         }
     }
 
-    /// The mirror of the ledger that `key` signs. Blocks on the disk the first time.
+    /// The mirror of the ledger that `key` signs, which may be of logs before it. Blocks on the disk the first time.
+    ///
+    /// # Errors
+    /// `FOLLOW-LEDGER-FORKED`, `FOLLOW-LEDGER-LINEAGE` if what is kept here goes on as another log.
     pub(crate) fn open(&self, key: &LedgerKey) -> Result<Arc<Kept>, Refusal> {
-        let origin = key.origin().as_str();
+        let origin = ledger::line(key.origin().as_str());
         let mut open = self.opened();
         if let Some(kept) = open.get(origin) {
+            kept.succeed(key)?;
             return Ok(Arc::clone(kept));
         }
         self.sweep(&mut open);
-        let mirror = Mirror::open(&self.path(origin), key.clone(), &Options::default()).map_err(
-            |error| match error {
-                StoreError::DiskFull => Refusal::disk_full(),
-                error => Refusal::internal("opening a mirror", &error),
-            },
-        )?;
+        let failed = |error: StoreError| match error {
+            StoreError::DiskFull => Refusal::disk_full(),
+            error => Refusal::internal("opening a mirror", &error),
+        };
+        let dir = self.path(origin);
+        // INVARIANT: the link is on the disk before anything that it leads to is. It may be there before the record of
+        // the server's ledger is that tells of it.
+        let key = ledger_store::lineage_in(&dir, key).map_err(|error| elsewhere(key, &error))?;
+        ledger_store::keep_lineage(&dir, &key).map_err(failed)?;
+        let mirror = Mirror::open(&dir, key.clone(), &Options::default()).map_err(failed)?;
         let reader = mirror.reader();
         let kept = Arc::new(Kept {
             new: reader.size() == 0,
+            key: Mutex::new(key),
             reader,
             mirror: Mutex::new(mirror),
             named: AtomicBool::new(false),
@@ -142,14 +154,16 @@ impl Mirrors {
 
     /// As [`Mirrors::open`], for a gateway that has anchored before. What is not here up to its anchor, or is not
     /// what was anchored, nobody reads.
-    pub(crate) fn of(&self, row: &GatewayRow) -> Result<Arc<Kept>, Refusal> {
-        let kept = self.open(&key_of(row)?)?;
+    pub(crate) fn of(core: &Core, row: &GatewayRow) -> Result<Arc<Kept>, Refusal> {
+        let kept = core
+            .mirrors
+            .open(&known_key(core, &row.origin, || key_of(row))?)?;
         kept.named();
         kept.reaches(&row.origin, row.size, &row.root)?;
         Ok(kept)
     }
 
-    /// An origin is a stranger's text: it names no path.
+    /// An origin is a stranger's text: it names no path. That of the first log, so that what is here stays where it is.
     fn path(&self, origin: &str) -> PathBuf {
         let name = crypto::hex::encode(&crypto::sha256(origin.as_bytes()));
         self.dir.join(name)
@@ -170,6 +184,16 @@ pub(crate) fn key_of(row: &GatewayRow) -> Result<LedgerKey, Refusal> {
     ledger_key(&row.origin, &spki.0)
 }
 
+/// The key of the ledger, with those before it as this server's ledger tells of them; `key` if it tells of none.
+pub(crate) fn known_key(
+    core: &Core,
+    origin: &str,
+    key: impl FnOnce() -> Result<LedgerKey, Refusal>,
+) -> Result<LedgerKey, Refusal> {
+    let known = core.state().gateway_key(origin);
+    known.map_or_else(key, Ok)
+}
+
 pub(crate) fn ledger_key(origin: &str, spki: &[u8]) -> Result<LedgerKey, Refusal> {
     let wrong = |what: String| {
         Refusal::Invalid(
@@ -185,7 +209,44 @@ pub(crate) fn ledger_key(origin: &str, spki: &[u8]) -> Result<LedgerKey, Refusal
     LedgerKey::new(origin, key).map_err(|error| wrong(error.to_string()))
 }
 
+fn elsewhere(key: &LedgerKey, error: &dyn std::error::Error) -> Refusal {
+    Refusal::Denied(
+        Finding::new(
+            "FOLLOW-LEDGER-LINEAGE",
+            "a gateway's ledger is kept here as one that went on as another log",
+        )
+        .expected(key.to_string())
+        .observed(error.to_string())
+        .next(
+            "keep the mirror as evidence, revoke the gateway and look at its machine: its ledger key is stolen, or the \
+             folder of it was restored to what it was: docs/operate/new-log.md",
+        ),
+    )
+}
+
 impl Kept {
+    /// From now on it is of the log of `key`, if that goes on from the one that it is of; of a former key nothing is
+    /// taken back. Blocks on the disk when it does.
+    fn succeed(&self, key: &LedgerKey) -> Result<(), Refusal> {
+        let links = lineage::links(key);
+        if links.is_empty() {
+            return Ok(());
+        }
+        let mut held = self.key.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lineage::follow(&held, &links).map_err(|error| elsewhere(key, &error))?;
+        if lineage::links(&known).len() == lineage::links(&held).len() {
+            return Ok(());
+        }
+        self.lock()
+            .succeed(known.clone())
+            .map_err(|error| match error {
+                StoreError::DiskFull => Refusal::disk_full(),
+                error => elsewhere(key, &error),
+            })?;
+        *held = known;
+        Ok(())
+    }
+
     pub(crate) const fn reader(&self) -> &Reader {
         &self.reader
     }

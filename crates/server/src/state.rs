@@ -13,8 +13,8 @@ use delegations::Delegations;
 pub use fold::FoldError;
 pub(crate) use fold::node_of;
 
-use ledger::body::TargetKind;
-use ledger::{Digest, HexDigest};
+use ledger::body::{KeyRotation, TargetKind};
+use ledger::{Digest, HexDigest, LedgerKey};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use store::{
@@ -32,6 +32,8 @@ const ABANDONED: &str = "abandoned ";
 const MISBEHAVED: &str = "misbehaved ";
 /// Begins the key of the row of a record by which the ledger went on as a new log.
 const LINK: &str = "link ";
+/// Of gateways' ledgers, by the first log's name and the record's index.
+const GATEWAY_LINK: &str = "gateway-link ";
 
 /// Everything that follows from the records applied so far.
 #[derive(Debug, Default)]
@@ -47,6 +49,7 @@ pub struct State {
     revocations: BTreeMap<u64, RevocationRow>,
     estates: BTreeMap<u64, EstateRow>,
     bundles: BTreeMap<u64, BundleRow>,
+    /// By the name of the first log.
     gateways: BTreeMap<String, GatewayRow>,
     delegations: Delegations,
     // -- indices, made from the rows
@@ -118,7 +121,12 @@ impl State {
             revocations: self.revocations.values().cloned().collect(),
             estates: self.estates.values().cloned().collect(),
             bundles: self.bundles.values().cloned().collect(),
-            gateways: self.gateways.values().cloned().collect(),
+            gateways: {
+                let mut rows: Vec<GatewayRow> = self.gateways.values().cloned().collect();
+                // As the store does, by the name of the newest log.
+                rows.sort_unstable_by(|one, other| one.origin.cmp(&other.origin));
+                rows
+            },
             delegations: self.delegations.all().cloned().collect(),
         }
     }
@@ -369,9 +377,34 @@ impl State {
         crypto::base64::decode(self.meta.get(fold::SEAL_KEY)?).ok()
     }
 
+    /// The ledger that a gateway keeps under this name, or under another of the same lineage.
     #[must_use]
     pub fn gateway(&self, origin: &str) -> Option<&GatewayRow> {
-        self.gateways.get(origin)
+        self.gateways.get(ledger::line(origin))
+    }
+
+    /// How that ledger went on as new logs, the oldest first, with the records that say so.
+    pub(crate) fn gateway_links(&self, origin: &str) -> Vec<(u64, KeyRotation)> {
+        let prefix = format!("{GATEWAY_LINK}{} ", ledger::line(origin));
+        let rows = self.meta.range(prefix.clone()..);
+        let rows = rows.take_while(|(key, _)| key.starts_with(&prefix));
+        let read = rows.filter_map(|(key, json)| {
+            let index: u64 = key.strip_prefix(&prefix)?.parse().ok()?;
+            Some((index, serde_json::from_str(json).ok()?))
+        });
+        read.collect()
+    }
+
+    /// The key that signs that ledger, with those before it; `None` if nothing of it is anchored, or what is recorded
+    /// is no key.
+    pub(crate) fn gateway_key(&self, origin: &str) -> Option<LedgerKey> {
+        let row = self.gateway(origin)?;
+        let spki: ledger::Base64 = row.ledger_key.parse().ok()?;
+        let key = crypto::PublicKey::from_spki_der(&spki.0).ok()?;
+        let key = LedgerKey::new(&row.origin, key).ok()?;
+        let links = self.gateway_links(origin).into_iter();
+        let links: Vec<KeyRotation> = links.map(|(_, link)| link).collect();
+        ledger::lineage::follow(&key, &links).ok()
     }
 
     pub fn gateways(&self) -> impl Iterator<Item = &GatewayRow> {
@@ -431,8 +464,11 @@ impl State {
                 self.bundles.insert(row.sequence, row.clone());
             }
             Change::Gateway(row) => {
-                self.gateways.insert(row.origin.clone(), row.clone());
+                let line = ledger::line(&row.origin).to_owned();
+                self.gateways.insert(line, row.clone());
             }
+            // The row that takes its place comes first.
+            Change::GatewayGone(_) => {}
             Change::Delegation(row) => self.delegations.put(row),
             Change::DelegationGone(index) => self.delegations.remove(*index),
         }

@@ -23,6 +23,8 @@ pub enum Change {
     Estate(EstateRow),
     Bundle(BundleRow),
     Gateway(GatewayRow),
+    /// Its ledger went on as another log, whose row is the one.
+    GatewayGone(String),
     Delegation(DelegationRow),
     DelegationGone(u64),
 }
@@ -43,6 +45,7 @@ impl Change {
             Self::Estate(row) => table::upsert(connection, row),
             Self::Bundle(row) => table::upsert(connection, row),
             Self::Gateway(row) => table::upsert(connection, row),
+            Self::GatewayGone(origin) => table::remove::<GatewayRow>(connection, origin),
             Self::Delegation(row) => table::upsert(connection, row),
             Self::DelegationGone(index) => {
                 table::remove::<DelegationRow>(connection, &key(*index)?)

@@ -44,6 +44,22 @@ pub enum LedgerCommand {
         after_long_help = "The gateway or decision point must not run. Without --yes it prints what would go. Whole segments of 64 MiB go; hashes stay, so that everything that is left is still proven, and the server's mirror keeps every record.\n\nExamples:\n  trilith ledger prune --folder /var/lib/trilith/gateway --before 90d --reason 'retention 90 days'\n  trilith ledger prune --folder /var/lib/trilith/gateway --before 90d --reason 'retention 90 days' --yes"
     )]
     Prune(PruneArguments),
+    /// End the ledger of a gateway or decision point, and go on as a new log with a new key, signed by both
+    #[command(
+        name = "new-log",
+        after_long_help = "The gateway or decision point must not run. All records stay where they are; the server takes the new key when it connects, and records that. Interrupted, it is run again; run again when it is done, it says so and does nothing. For the server's own ledger: trilith server new-log.\n\nExamples:\n  trilith ledger new-log --folder /var/lib/trilith/gateway --reason 'the key is replaced each year'"
+    )]
+    NewLog(LedgerNewLogArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct LedgerNewLogArguments {
+    /// The `data_dir` of the gateway or decision point, which does not run
+    #[arg(long, value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod erase;
 mod export;
 mod mirror;
+mod new_log;
 mod prune;
 mod sentence;
 
@@ -28,6 +29,7 @@ pub(crate) async fn run(command: LedgerCommand, global: &Global) -> Result<(), F
         LedgerCommand::Erase(arguments) => erase::erase(arguments, global).await,
         LedgerCommand::Mirror(arguments) => mirror::mirror(&arguments, global).await,
         LedgerCommand::Prune(arguments) => prune::prune(&arguments, global),
+        LedgerCommand::NewLog(arguments) => new_log::new_log(&arguments, global),
     }
 }
 

@@ -1,6 +1,8 @@
 //! The gateway's process is killed under load, again and again: what a client was told is recorded, what
 //! was under way is resolved at the next start, and nothing was written that no intent tells of.
 
+mod new_log;
+
 use crate::client::Client;
 use crate::world::{Site, followed, skipped};
 use gateway::Core;

@@ -7,7 +7,7 @@ use crate::revocations::Revocations;
 use crate::{Cut, CutReason, OwnIdentity};
 use facts::{Finding, Timestamp};
 use ledger::body::Body as _;
-use ledger::{Checkpoint, Hash};
+use ledger::{Checkpoint, Hash, lineage};
 use ledger_store::{LedgerHandle, Reader, StoreError};
 use proto::v1::follow_client::FollowClient;
 use proto::v1::gateway_message::Message;
@@ -216,6 +216,10 @@ impl Client {
             applied_index: self.following.applied(),
             followed_checkpoint: self.following.note().unwrap_or_default(),
             lineage: self.following.lineage(),
+            own_lineage: match lineage::links(self.ledger.key()) {
+                links if links.is_empty() => String::new(),
+                links => lineage::to_json(&links),
+            },
         }
     }
 

@@ -38,7 +38,7 @@ pub struct JwtAuthority {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRotation {
-    /// `ledger`, `x509-root`, `x509-issuing`, `jwt`, `seal`.
+    /// `ledger`, `x509-root`, `x509-issuing`, `jwt`, `seal`; `gateway-ledger` where the server tells of a gateway's.
     pub what: String,
     /// SPKI; `null` for the first key of its kind.
     pub old: Option<Base64>,
@@ -49,7 +49,7 @@ pub struct KeyRotation {
     pub old_signature: Option<Base64>,
     pub new_signature: Option<Base64>,
     pub reason: String,
-    /// Of the key `ledger`: the log that ends, the log that goes on, and the tree that both share.
+    /// Of the keys `ledger` and `gateway-ledger`: the log that ends, the log that goes on, and the tree that both share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement: Option<String>,
 }

@@ -15,7 +15,7 @@ pub struct Misbehaviour {
     pub ledger_key: Base64,
     /// SPIFFE ID that presented the second one.
     pub by: String,
-    /// `fork`, `rollback`, `unproven`.
+    /// `fork`, `rollback`, `unproven`, `ended`, `succession`.
     pub kind: String,
     /// True if the notes prove it by themselves; else it is as this ledger's actor claims.
     pub proved: bool,
@@ -26,7 +26,7 @@ pub struct Misbehaviour {
     pub detail: String,
 }
 
-/// A head, and the note that signs it.
+/// A head, and the note that signs it; or the end of the ledger, and the link that signs it, a `key-rotation` body.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignedHead {

@@ -124,8 +124,9 @@ pub(super) struct Shown {
     pub(super) erased: Vec<Erased>,
 }
 
-/// An anchor in the server's entries: its index, and the records that it states.
-type Newest = BTreeMap<String, (u64, u64)>;
+/// The newest anchor of each ledger in the server's entries, by the name of its first log: its index, and the log and the
+/// records that it states.
+type Newest = BTreeMap<String, (u64, String, u64)>;
 
 const MISSING: &str = "PACK-RECORD-MISSING";
 
@@ -153,7 +154,8 @@ impl Verified<'_> {
         for (number, under) in (0..).zip(self.checkpoints) {
             let section = Section::Checkpoint(number);
             let origin = under.origin.as_str();
-            if !origins.insert(origin) {
+            // However often its key was replaced.
+            if !origins.insert(crate::line(origin)) {
                 let message = "another checkpoint of the pack is of the same ledger";
                 return Err(Failure::at(&section, "PACK-CHECKPOINT", message));
             }
@@ -270,7 +272,8 @@ impl Verified<'_> {
             super::verify::begins_as_trusted(index, &begin, self.trust)?;
         }
         if let Ok(anchor) = entry.expect_body::<Anchor>() {
-            newest.insert(anchor.origin, (index, anchor.size.0));
+            let line = crate::line(&anchor.origin).to_owned();
+            newest.insert(line, (index, anchor.origin, anchor.size.0));
         }
         Ok(())
     }
@@ -294,14 +297,16 @@ impl Verified<'_> {
             return Ok(());
         }
         let own = self.checkpoints.first().map(|under| under.origin.as_str());
-        for (origin, (anchor, size)) in newest {
+        for (line, (anchor, origin, size)) in newest {
             if !self.question.is_about(origin, false) {
                 continue;
             }
             let under = self.checkpoints.iter();
-            let under = under.skip(1).find(|under| under.origin.as_str() == origin);
+            // INVARIANT: a later log of the line stands for it only with the links that lead to it: `Anchors::open`.
+            let mut under = under.skip(1);
+            let under = under.find(|under| crate::line(under.origin.as_str()) == line);
             match under {
-                None if own == Some(origin) => {}
+                None if own == Some(origin.as_str()) => {}
                 None => {
                     let message = format!(
                         "it anchors {origin}, a ledger that the question is about and the pack does not have"
@@ -313,7 +318,7 @@ impl Verified<'_> {
                     ));
                 }
                 Some(under) if under.size < *size => shown.doubts.push(Doubt::Early {
-                    origin: origin.clone(),
+                    origin: under.origin.to_string(),
                     size: under.size,
                     newest: *size,
                     anchor: *anchor,
@@ -344,9 +349,12 @@ impl Verified<'_> {
         let own: BTreeMap<u64, &PackRecord> = self.held(0).map(|item| (item.index, item)).collect();
         let mut needed: BTreeSet<u64> = self.anchors.used().collect();
         // Every pack may say how the server's ledger went on as a new log: the checkpoint rests on it.
+        // And how those of gateways did that it has checkpoints of.
         let links = self.held(0).filter(|item| {
             let rotation = item.record.expect_body::<KeyRotation>();
-            rotation.is_ok_and(|rotation| lineage::is_link(&rotation))
+            rotation.is_ok_and(|rotation| {
+                lineage::is_link(&rotation) || self.anchors.leads(&rotation, self.checkpoints)
+            })
         });
         needed.extend(links.map(|item| item.index));
         let answers = shown.answers.iter();

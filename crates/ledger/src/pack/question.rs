@@ -196,13 +196,14 @@ pub(super) fn spiffe_id(identity: &str, trust_domain: &str) -> String {
     }
 }
 
-/// True if `name` means the ledger `origin`: by its origin, its last part, or as the server's.
+/// True if `name` means the ledger `origin`: by its origin, its last part, or as the server's. A ledger that went on as
+/// a new log is meant by its former names too: records keep their places.
 #[must_use]
 pub fn names(name: &str, origin: &str, server: bool) -> bool {
-    let last = origin.rsplit('/').next();
     match name {
         "" | "server" => server,
-        name => name == origin || !server && last == Some(name),
+        name if server => name == origin,
+        name => crate::is_called(origin, name),
     }
 }
 

@@ -546,11 +546,41 @@ pub(super) fn begins_as_trusted(index: u64, begin: &Begin, trust: &Trust) -> Res
     Err(Failure::at(&section, "PACK-TRUST", message))
 }
 
+/// How gateways' ledgers went on as new logs, as the server's records tell, by the name of each one's first log.
+fn gateway_links(records: &[PackRecord]) -> Result<BTreeMap<String, Vec<KeyRotation>>, Failure> {
+    let mut links: BTreeMap<String, Vec<KeyRotation>> = BTreeMap::new();
+    for item in records.iter().filter(|item| item.checkpoint == 0) {
+        let rotation = item.record.expect_body::<KeyRotation>().ok();
+        let Some(rotation) = rotation.and_then(lineage::of_gateway) else {
+            continue;
+        };
+        let section = Section::Record {
+            checkpoint: 0,
+            index: item.index,
+        };
+        let link = Link::open(&rotation).map_err(|error| Failure::because(&section, &error))?;
+        let line = crate::line(link.to.origin().as_str()).to_owned();
+        links.entry(line).or_default().push(rotation);
+    }
+    Ok(links)
+}
+
+/// The key with what is known of the logs before its own. What came after that is another key's.
+fn known_key(
+    key: &LedgerKey,
+    links: &BTreeMap<String, Vec<KeyRotation>>,
+) -> Result<LedgerKey, lineage::LineageError> {
+    let links = links.get(crate::line(key.origin().as_str()));
+    lineage::follow(key, links.map_or(&[][..], Vec::as_slice))
+}
+
 /// What the server's ledger says of gateways' ledgers.
 pub(super) struct Anchors {
     /// Index of the record that anchored a checkpoint, by its text.
     anchored: BTreeMap<String, u64>,
     keys: BTreeMap<String, LedgerKey>,
+    /// How ledgers went on as new logs, by the name of the first one.
+    links: BTreeMap<String, Vec<KeyRotation>>,
     /// Index of the anchor of checkpoint 1, 2, …
     used: Vec<u64>,
 }
@@ -558,6 +588,7 @@ pub(super) struct Anchors {
 impl Anchors {
     fn read(records: &[PackRecord]) -> Result<Self, Failure> {
         let (mut anchored, mut keys) = (BTreeMap::new(), BTreeMap::new());
+        let links = gateway_links(records)?;
         for item in records {
             if item.record.kind() != RecordType::Anchor {
                 continue;
@@ -581,8 +612,15 @@ impl Anchors {
                 let message = "another anchor of this ledger states another key";
                 return Err(Failure::at(&section, "PACK-ANCHOR", message));
             }
+            // INVARIANT: nothing that a replaced key signed beyond the end of its log was anchored.
+            let key =
+                known_key(&key, &links).map_err(|error| Failure::because(&section, &error))?;
             let opened = Checkpoint::open(&anchor.checkpoint, &key)
                 .map_err(|error| Failure::because(&section, &error))?;
+            if opened.origin.as_str() != anchor.origin {
+                let message = "its checkpoint is of another log";
+                return Err(Failure::at(&section, "PACK-ANCHOR", message));
+            }
             if (opened.size, opened.root) != (anchor.size.0, anchor.root.0) {
                 let message = "its size and root are not those of its checkpoint";
                 return Err(Failure::at(&section, "PACK-ANCHOR", message));
@@ -593,7 +631,18 @@ impl Anchors {
         Ok(Self {
             anchored,
             keys,
+            links,
             used,
+        })
+    }
+
+    /// Whether `rotation` is one by which a ledger of `checkpoints` went on as a new log.
+    pub(super) fn leads(&self, rotation: &KeyRotation, checkpoints: &[Checkpoint]) -> bool {
+        let link = lineage::of_gateway(rotation.clone()).and_then(|link| Link::open(&link).ok());
+        link.is_some_and(|link| {
+            let line = crate::line(link.to.origin().as_str());
+            let mut gateways = checkpoints.iter().skip(1);
+            gateways.any(|under| crate::line(under.origin.as_str()) == line)
         })
     }
 
@@ -622,8 +671,16 @@ impl Anchors {
             Checkpoint::parse(&parsed.text).map_err(|error| Failure::because(&section, &error))?;
         let key = self.keys.get(checkpoint.origin.as_str());
         let key = key.ok_or_else(|| failed("no anchor of the pack states its ledger's key"))?;
+        let known =
+            known_key(key, &self.links).map_err(|error| Failure::because(&section, &error))?;
+        // INVARIANT: a log under a later name is that ledger's only if the key before it has signed so.
+        if known.first().origin().place().1 > 1 {
+            return Err(failed(
+                "no records of the pack lead from its ledger's first key to the one that signed it",
+            ));
+        }
         let opened =
-            Checkpoint::open(note, key).map_err(|error| Failure::because(&section, &error))?;
+            Checkpoint::open(note, &known).map_err(|error| Failure::because(&section, &error))?;
         self.used.push(anchor);
         Ok(opened)
     }

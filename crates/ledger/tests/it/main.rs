@@ -27,6 +27,7 @@ mod peers;
 mod policies;
 mod questions;
 mod records;
+mod rotated;
 mod support;
 mod tampered;
 mod trees;

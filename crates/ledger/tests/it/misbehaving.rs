@@ -49,7 +49,9 @@ fn two_roots_of_one_size_prove_a_fork_and_nothing_else_proves_itself() {
         .into_iter()
         .filter(|kind| kind.proves_itself())
         .collect();
-    assert_eq!(proving, [Misbehaviour::Fork]);
+    let of_links = [Misbehaviour::Ended, Misbehaviour::Succession];
+    assert_eq!(proving[0], Misbehaviour::Fork);
+    assert_eq!(proving[1..], of_links);
     for kind in Misbehaviour::ALL {
         assert_eq!(kind.as_str().parse(), Ok(kind));
     }

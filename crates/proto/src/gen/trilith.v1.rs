@@ -626,6 +626,9 @@ pub struct GatewayHello {
     /// How it knows the server's ledger to have gone on as new logs: `key-rotation` bodies as a JSON list.
     #[prost(string, tag = "7")]
     pub lineage: ::prost::alloc::string::String,
+    /// How its own ledger went on as new logs, in the same form.
+    #[prost(string, tag = "8")]
+    pub own_lineage: ::prost::alloc::string::String,
 }
 /// A new head of the gateway's ledger, to be anchored.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

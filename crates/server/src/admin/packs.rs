@@ -325,12 +325,13 @@ fn newest_anchors(core: &Core, size: u64) -> Result<Vec<Unopened>, Refusal> {
         if let Ok(anchor) = record.expect_body::<Anchor>() {
             let unopened = Unopened {
                 anchor: index,
-                origin: anchor.origin.clone(),
+                origin: anchor.origin,
                 key: anchor.ledger_key,
                 size: anchor.size.0,
                 checkpoint: anchor.checkpoint,
             };
-            newest.insert(anchor.origin, unopened);
+            // The newest log of it, where it went on as one.
+            newest.insert(ledger::line(&unopened.origin).to_owned(), unopened);
         }
     })?;
     Ok(newest.into_values().collect())
@@ -348,7 +349,8 @@ struct Unopened {
 impl Unopened {
     fn open(&self, core: &Core) -> Result<Anchored, Refusal> {
         let key = mirrors::ledger_key(&self.origin, &self.key.0)?;
-        let kept = core.mirrors.open(&key)?;
+        let known = mirrors::known_key(core, &self.origin, || Ok(key.clone()))?;
+        let kept = core.mirrors.open(&known)?;
         kept.named();
         let head = Checkpoint::open(&self.checkpoint, &key)
             .map_err(|error| Refusal::internal("reading an anchor", &error))?;
@@ -485,6 +487,11 @@ impl<'a> Collector<'a> {
     /// Records of a gateway under the checkpoint that is anchored, with the anchor.
     fn gateway(&mut self, gateway: &Anchored, indices: &BTreeSet<u64>) -> Result<(), Refusal> {
         self.own(gateway.anchor)?;
+        // How whoever knows its first key learns the one that signed it.
+        let links = self.core.state().gateway_links(&gateway.origin);
+        for (index, _link) in links {
+            self.own(index)?;
+        }
         self.builder.checkpoint(&gateway.checkpoint);
         for index in indices.iter().copied() {
             let reader = &gateway.reader;

@@ -45,6 +45,7 @@ pub(super) fn status(core: &Core) -> Value {
                 "origin": row.origin, "gateway": row.gateway,
                 "size": row.size, "anchor": row.anchor,
                 "key": crate::mirrors::key_of(row).map(|key| key.to_string()).ok(),
+                "lineage": state.gateway_links(&row.origin).into_iter().map(|(_, link)| link).collect::<Vec<_>>(),
             })
         })
         .collect();

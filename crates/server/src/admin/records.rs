@@ -1,6 +1,7 @@
 //! Searching records: the server's, a gateway's as mirrored here, or all of them.
 
 use crate::core::Core;
+use crate::mirrors::Mirrors;
 use crate::refusal::Refusal;
 use facts::Finding;
 use ledger::pack::{Sessions, is_about, touches};
@@ -38,12 +39,10 @@ pub(super) fn sources(core: &Core, name: &str) -> Result<Vec<Source>, Refusal> {
     }
     let gateways: Vec<_> = core.state().gateways().cloned().collect();
     for row in gateways {
-        let named = name == "*"
-            || name == row.origin
-            || row.origin.rsplit('/').next() == Some(name) && !name.is_empty();
+        let named = name == "*" || ledger::is_called(&row.origin, name);
         if named {
             found.push(Source {
-                reader: core.mirrors.of(&row)?.reader().clone(),
+                reader: Mirrors::of(core, &row)?.reader().clone(),
                 name: row.origin,
             });
         }

@@ -3,14 +3,15 @@
 //! memory is bounded: records are kept as far as a checkpoint that the gateway signed on the way covers them.
 
 use super::misbehaviour::{self, Notes};
-use super::{Deltas, send};
+use super::{Deltas, send, succession};
 use crate::core::{Core, draft};
 use crate::journal::Failure;
 use crate::mirrors::Kept;
 use crate::refusal::Refusal;
 use facts::Finding;
 use ledger::body::{self, Body as _};
-use ledger::{Base64, Checkpoint, Decimal, Digest, LedgerKey};
+use ledger::lineage::{self, Link};
+use ledger::{Base64, Checkpoint, Decimal, Digest, Draft, LedgerKey};
 use ledger_store::StoreError;
 use proto::v1::{Anchored, FetchSegments, GatewayHead, SegmentData, delta::Delta};
 use std::sync::Arc;
@@ -32,6 +33,8 @@ struct Anchoring {
     /// The head that records are being fetched for.
     fetching: Option<Fetching>,
     requests: u64,
+    /// How the ledger went on as new logs, as the gateway says.
+    links: Vec<Link>,
     /// What was anchored when the stream began: whatever the gateway signs later is of as many records.
     before: Option<GatewayRow>,
 }
@@ -62,6 +65,10 @@ pub(super) async fn run(
         before,
         core,
         svid,
+        links: lineage::links(&key)
+            .iter()
+            .filter_map(|link| Link::open(link).ok())
+            .collect(),
         key,
         kept: None,
         fetching: None,
@@ -135,6 +142,9 @@ impl Anchoring {
     async fn begin(&mut self, head: GatewayHead) -> Result<Option<Delta>, Refusal> {
         let opened = Checkpoint::open(&head.checkpoint, &self.key)
             .map_err(|error| self.refused(&error.to_string()))?;
+        if opened.origin != *self.key.origin() {
+            return Err(self.refused(&format!("a head of {}", opened.origin)));
+        }
         let kept = self.kept().await?;
         let held = kept.reader().size();
         if opened.size < held {
@@ -174,7 +184,11 @@ impl Anchoring {
         self.requests += 1;
         fetching.request = self.requests;
         let from_index = fetching.end();
-        let left = fetching.checkpoint.size.saturating_sub(from_index);
+        // Where a log ended, its key has signed a checkpoint: what is not of that tree is refused before it is kept.
+        let mut ends = self.links.iter().map(|link| link.size);
+        let end = ends.find(|end| *end > from_index);
+        let until = fetching.checkpoint.size.min(end.unwrap_or(u64::MAX));
+        let left = until.saturating_sub(from_index);
         Some(Delta::Fetch(FetchSegments {
             request: self.requests,
             from_index,
@@ -272,7 +286,8 @@ impl Anchoring {
         let origin = self.key.origin().as_str();
         let known = self.core.state().gateway(origin).cloned();
         self.agrees(note, checkpoint, known.as_ref()).await?;
-        if let Some(known) = known.filter(|known| known.size == checkpoint.size) {
+        let is_it = |known: &GatewayRow| known.size == checkpoint.size && known.origin == origin;
+        if let Some(known) = known.filter(is_it) {
             return Ok(Some(Delta::Anchored(Anchored {
                 size: known.size,
                 index: known.anchor,
@@ -287,8 +302,9 @@ impl Anchoring {
             checkpoint: note.to_owned(),
         };
         let auth = format!("x509:{}", self.svid.serial);
-        let record = draft(body.record().actor(&self.svid.spiffe_id, &auth))?;
-        let index = self.record(record, alone).await?;
+        let mut records = self.successions(&kept, checkpoint, &auth).await?;
+        records.push(draft(body.record().actor(&self.svid.spiffe_id, &auth))?);
+        let index = self.record(records, alone).await?;
         kept.named();
         let row = self.core.state().gateway(origin).cloned();
         if let Some(row) = row {
@@ -298,6 +314,38 @@ impl Anchoring {
             size: checkpoint.size,
             index,
         })))
+    }
+
+    /// Links that the server's ledger does not tell of yet: durable with the first anchor that rests on them.
+    ///
+    /// INVARIANT: what a link names is the beginning of what is anchored.
+    async fn successions(
+        &self,
+        kept: &Arc<Kept>,
+        checkpoint: &Checkpoint,
+        auth: &str,
+    ) -> Result<Vec<Draft>, Refusal> {
+        let origin = self.key.origin().as_str();
+        let told = self.core.state().gateway_links(origin);
+        let told = told.iter().filter_map(|(_, link)| Link::open(link).ok());
+        let told: Vec<Link> = told.collect();
+        let mut records = Vec::new();
+        for (link, rotation) in self.links.iter().zip(lineage::links(&self.key)) {
+            if told.contains(link) {
+                continue;
+            }
+            let root = Digest(link.root).to_string();
+            if link.size > checkpoint.size || !has(Arc::clone(kept), link.size, root).await? {
+                return Err(self.refused(&format!(
+                    "{} goes on from {} records that are not the first of these",
+                    link.to.origin(),
+                    link.size
+                )));
+            }
+            let body = succession::told(rotation);
+            records.push(draft(body.record().actor(&self.svid.spiffe_id, auth))?);
+        }
+        Ok(records)
     }
 
     /// The head, the records that are kept and the anchor before it are of one ledger that has grown. The
@@ -399,22 +447,27 @@ impl Anchoring {
     /// peer goes on following, and hears of cuts.
     async fn record(
         &self,
-        record: ledger::Draft,
+        records: Vec<Draft>,
         mut alone: OwnedMutexGuard<()>,
     ) -> Result<u64, Refusal> {
         let mut allowed = self.core.signing.watch();
         loop {
-            let (core, draft) = (Arc::clone(&self.core), record.clone());
+            let core = Arc::clone(&self.core);
+            let entries = records.iter().cloned().map(Into::into).collect();
             // INVARIANT: nobody else looks at the anchor in force while this one is on its way, also when the stream
             // that it came by ends.
             let appending =
-                tokio::spawn(async move { (core.journal.append_one(draft).await, alone) });
+                tokio::spawn(async move { (core.journal.append(entries).await, alone) });
             let appended = appending
                 .await
                 .map_err(|error| Refusal::internal("recording an anchor", &error))?;
             alone = appended.1;
             match appended.0 {
-                Ok(committed) => return Ok(committed.index()),
+                Ok(committed) => {
+                    // The anchor is the last of them.
+                    let anchor = committed.last().map(ledger_store::Committed::index);
+                    return anchor.ok_or_else(|| Failure::Ended.into());
+                }
                 Err(Failure::Blocked(finding)) => {
                     if allowed.wait_for(|allowed| *allowed).await.is_err() {
                         return Err(Refusal::Unavailable(finding));

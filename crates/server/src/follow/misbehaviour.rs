@@ -29,6 +29,8 @@ pub(super) async fn cut_off(
     notes: Notes,
     refused: Finding,
 ) -> Refusal {
+    // What a former key signed is held against that key.
+    let key = &key.bare();
     let evidence = |note: &str| misbehaviour::evidence(key, note);
     let notes = Notes {
         first: evidence(&notes.first),

@@ -1,9 +1,12 @@
 //! What each record changes. One function a record type; types that change nothing are listed, so
 //! that a new one is decided on here.
 
-use super::{ABANDONED, GRACE, LINK, MISBEHAVED, State, counted, erased, target_name};
+use super::{
+    ABANDONED, GATEWAY_LINK, GRACE, LINK, MISBEHAVED, State, counted, erased, target_name,
+};
 use crate::evict;
 use ledger::body::{self, SvidKind, TargetKind, VerdictOutcome};
+use ledger::lineage;
 use ledger::{HexDigest, Record, RecordError, RecordType};
 use std::sync::Arc;
 use store::{
@@ -134,7 +137,7 @@ impl State {
                 vec![Change::Svid(svid(index, estate, &record.expect_body()?))]
             }
             RecordType::Revocation => self.revocation(index, record.expect_body()?),
-            RecordType::Anchor => anchor(index, record.expect_body()?),
+            RecordType::Anchor => self.anchor(index, record.expect_body()?),
             RecordType::Admin => self.admin(&record.expect_body()?),
             RecordType::Recovery => recovery(index, &record.expect_body()?),
             RecordType::Misbehaviour => {
@@ -304,6 +307,14 @@ impl State {
     /// Of administration two acts change the state. `restore`: an identity may be issued again; what
     /// was issued before stays cut, because the revocation itself stays. `estate-judge`: everything
     /// that lives was judged by an estate version.
+    /// A ledger has one row, also once it went on as a new log.
+    fn anchor(&self, index: u64, body: body::Anchor) -> Vec<Change> {
+        let known = self.gateway(&body.origin).map(|row| row.origin.clone());
+        let former = known.filter(|known| *known != body.origin);
+        let gone = former.map(Change::GatewayGone);
+        gone.into_iter().chain([anchored(index, body)]).collect()
+    }
+
     fn admin(&self, body: &body::Admin) -> Vec<Change> {
         let meta = |key: String, value: String| vec![Change::Meta(MetaRow { key, value })];
         if !body.allow {
@@ -339,8 +350,11 @@ impl State {
 }
 
 fn key_rotation(index: u64, body: &body::KeyRotation) -> Vec<Change> {
+    if let Some(link) = lineage::of_gateway(body.clone()) {
+        return gateway_link(index, &link);
+    }
     match &body.new {
-        Some(_) if ledger::lineage::is_link(body) => vec![Change::Meta(MetaRow {
+        Some(_) if lineage::is_link(body) => vec![Change::Meta(MetaRow {
             key: format!("{LINK}{index:020}"),
             value: index.to_string(),
         })],
@@ -446,8 +460,20 @@ fn delegation(index: u64, body: body::Delegation) -> Change {
     })
 }
 
-fn anchor(index: u64, body: body::Anchor) -> Vec<Change> {
-    vec![Change::Gateway(GatewayRow {
+/// A gateway's ledger goes on as a new log; what was anchored of it stays in force until the first anchor of that.
+fn gateway_link(index: u64, link: &body::KeyRotation) -> Vec<Change> {
+    let Ok(opened) = lineage::Link::open(link) else {
+        return Vec::new();
+    };
+    let line = ledger::line(opened.to.origin().as_str());
+    vec![Change::Meta(MetaRow {
+        key: format!("{GATEWAY_LINK}{line} {index:020}"),
+        value: serde_json::to_string(link).unwrap_or_default(),
+    })]
+}
+
+fn anchored(index: u64, body: body::Anchor) -> Change {
+    Change::Gateway(GatewayRow {
         origin: body.origin,
         gateway: body.gateway,
         ledger_key: body.ledger_key.to_string(),
@@ -455,7 +481,7 @@ fn anchor(index: u64, body: body::Anchor) -> Vec<Change> {
         root: body.root.to_string(),
         checkpoint: body.checkpoint,
         anchor: index,
-    })]
+    })
 }
 
 fn recovery(index: u64, body: &body::Recovery) -> Vec<Change> {

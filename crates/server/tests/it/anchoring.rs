@@ -1,6 +1,7 @@
 //! Taking gateways' ledgers: after outages, beside cuts, and from gateways that name what they like.
 
 mod alone;
+mod succeeding;
 
 use crate::follower::Gateway;
 use crate::harness::{DOMAIN, Fixture, finding};

@@ -108,6 +108,7 @@ impl Gateway {
             applied_index: 0,
             followed_checkpoint: String::new(),
             lineage: String::new(),
+            own_lineage: String::new(),
         }
     }
 

@@ -36,6 +36,7 @@ mod packing;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the judge printed")]
 mod page;
 mod pdp;
+mod pdp_new_log;
 #[expect(
     clippy::indexing_slicing,
     reason = "of JSON that the binary printed, and of objects"

@@ -102,6 +102,16 @@ impl Site {
         self.running.push(child.expect("it starts"));
     }
 
+    /// Ends the role that was started last, as an init system does.
+    pub(crate) fn stop(&mut self) {
+        let mut child = self.running.pop().expect("a role");
+        let pid = child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(sent.expect("kill runs").success());
+        let ended = child.wait().expect("gone");
+        assert!(ended.success(), "{ended}");
+    }
+
     /// What the command prints; a command that fails fails the test.
     pub(crate) fn ask(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().expect("it runs");
@@ -150,8 +160,8 @@ fn evaluation(socket: &Path, subject: &str) -> Option<(u16, Value)> {
     Some((status, serde_json::from_str(body).unwrap_or_default()))
 }
 
-#[test]
-fn a_decision_point_answers_and_its_server_says_why() {
+/// A server with an estate, an agent, and a decision point that comes up.
+pub(crate) fn started() -> Site {
     let mut site = Site::new();
     for (name, text) in ESTATE {
         let text = text.replace("UID", &uid().to_string());
@@ -205,6 +215,11 @@ fn a_decision_point_answers_and_its_server_says_why() {
         ),
     );
     site.run("pdp");
+    site
+}
+
+/// What is allowed, once the decision point answers.
+pub(crate) fn answered(site: &Site) -> Value {
     let socket = site.at("pdp.sock");
     let mut allowed = Value::Null;
     site.wait("pdp", || match evaluation(&socket, "payments/api") {
@@ -219,6 +234,14 @@ fn a_decision_point_answers_and_its_server_says_why() {
         }
         None => false,
     });
+    allowed
+}
+
+#[test]
+fn a_decision_point_answers_and_its_server_says_why() {
+    let site = started();
+    let allowed = answered(&site);
+    let socket = site.at("pdp.sock");
     assert_eq!(
         allowed.pointer("/decision"),
         Some(&json!(true)),

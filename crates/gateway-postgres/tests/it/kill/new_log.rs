@@ -1,0 +1,133 @@
+//! The key of the gateway's ledger is replaced between a crash under load and the next start, and the command is killed
+//! at any moment: whoever connects to the database afterwards is served and recorded as before.
+
+use super::{connect, file, gateway, load, whole};
+use crate::world::{Site, followed, skipped};
+use gateway::Core;
+use ledger::body::KeyRotation;
+use ledger::{Checkpoint, RecordType};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+const FOLDER: &str = "TRILITH_NEW_LOG_FOLDER";
+const ROUNDS: u64 = 24;
+
+/// Not a test of its own: what the killed command runs.
+#[test]
+fn command() {
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        gateway_postgres::new_log(Path::new(&folder), "each year", "uid:0").unwrap();
+    }
+}
+
+fn started(folder: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "kill::new_log::command", "--nocapture"])
+        .env(FOLDER, folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is_killed() {
+    if skipped("a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is_killed") {
+        return;
+    }
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address: SocketAddr = free.local_addr().unwrap();
+    drop(free);
+    let site = Site::start(address).await;
+    let config = site.folder.path().join("gateway.toml");
+    std::fs::write(&config, file(&site)).unwrap();
+    let payments = site.plane.issue("payments/api");
+    let data = &site.config.gateway.data_dir;
+    let mut acknowledged = 0;
+    for _ in 0..3 {
+        let mut process = gateway(&config);
+        let writer = tokio::spawn(load(connect(&site, &payments).await));
+        let running = gateway_postgres::new_log(data, "each year", "uid:0").unwrap_err();
+        assert_eq!(running.code, "GATEWAY-NEW-LOG-RUNNING");
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        process.kill().unwrap();
+        process.wait().unwrap();
+        acknowledged += writer.await.unwrap();
+        let begun = gateway_postgres::new_log(data, "each year", "uid:0").unwrap();
+        assert!(!begun.already);
+    }
+    let (mut cut_short, mut done) = (0, 0);
+    for round in 0..ROUNDS {
+        let mut command = started(data);
+        tokio::time::sleep(Duration::from_millis(2 * round)).await;
+        command.kill().unwrap();
+        command.wait().unwrap();
+        // Where it was cut short, nothing starts before it is done.
+        let before = Core::open(site.config.gateway.clone()).await;
+        match before {
+            Ok(core) => {
+                done += 1;
+                core.close().await.unwrap();
+            }
+            Err(error) => {
+                cut_short += 1;
+                let error = error.to_string();
+                assert!(error.contains("GATEWAY-NEW-LOG-UNFINISHED"), "{error}");
+            }
+        }
+        gateway_postgres::new_log(data, "each year", "uid:0").unwrap();
+    }
+    println!(
+        "{cut_short} of {ROUNDS} were cut short between the link and its record, {done} before or after"
+    );
+
+    let core = Core::open(site.config.gateway.clone()).await.unwrap();
+    followed(&core).await;
+    let reader = core.reader().clone();
+    let (_, logs) = core.reader().head().checkpoint.origin.place();
+    assert!(logs > ROUNDS, "{logs}");
+    let key = ledger_store::Folder::open(&data.join("ledger"))
+        .unwrap()
+        .key()
+        .clone();
+    let head = reader.head();
+    assert_eq!(Checkpoint::open(&head.note, &key).unwrap(), head.checkpoint);
+    let (mut lasting, mut links) = (0, Vec::new());
+    for index in 0..reader.size() {
+        let record = reader.record(index).unwrap();
+        match record.kind() {
+            RecordType::Outcome => {
+                let outcome: ledger::body::Outcome = record.expect_body().unwrap();
+                lasting += u64::from(
+                    outcome.result == "ok" && outcome.transaction.as_deref() == Some("I"),
+                );
+            }
+            RecordType::KeyRotation => links.push(record.expect_body::<KeyRotation>().unwrap()),
+            _ => {}
+        }
+    }
+    assert!(
+        lasting >= acknowledged && acknowledged > 0,
+        "{lasting} of {acknowledged}"
+    );
+    assert_eq!(
+        links,
+        ledger::lineage::links(&key),
+        "each link is in the ledger, once"
+    );
+    core.close().await.unwrap();
+    drop(reader);
+
+    // And it goes on serving.
+    let mut process = gateway(&config);
+    let writer = tokio::spawn(load(connect(&site, &payments).await));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(writer.await.unwrap() > 0);
+    drop(Core::open(site.config.gateway.clone()).await.unwrap());
+    whole(&site);
+}
