@@ -1,6 +1,7 @@
 //! Opening what is on disk: keys, ledger, blobs, and the state brought up to the ledger's end.
 
 use super::new_log;
+use crate::certificates;
 use crate::config::{Config, ConfigError, Custody as CustodyConfig};
 use crate::elsewhere::Elsewhere;
 use crate::lineage::{self, Alone, Keys};
@@ -11,7 +12,7 @@ use crypto::{Custody, SecretBytes};
 use custody::{FileCustody, FileCustodyError};
 use facts::Finding;
 use identity::AuthorityError;
-use ledger::{LedgerSigner, Record, RecordError};
+use ledger::{HexDigest, LedgerSigner, Record, RecordError};
 use ledger_store::{Blobs, Ledger, Options, RealDisk, StoreError};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -214,7 +215,9 @@ impl Opened {
         )?;
         let (kept, state, behind) = catch_up(config, &ledger)?;
         // What a crash has left of an erasure, or a restored folder has brought back.
-        let removed = blobs.remove_all(&state.all_erased())?;
+        let erased = state.all_erased();
+        certificates_with(&config.data_dir.join(certificates::FOLDER), &blobs, &erased)?;
+        let removed = blobs.remove_all(&erased)?;
         if removed > 0 {
             tracing::warn!(
                 removed,
@@ -245,6 +248,24 @@ impl Opened {
             commitment_key: commitment_key(&config.data_dir)?,
         })
     }
+}
+
+/// Erases the certificates that go with those openings that are still there. They go first, so that a start which is
+/// killed on the way finds the openings again.
+fn certificates_with(dir: &Path, blobs: &Blobs, erased: &[HexDigest]) -> Result<(), StartError> {
+    let mut there = Vec::new();
+    for sha256 in erased {
+        if blobs.get(sha256)?.is_some() {
+            there.push(*sha256);
+        }
+    }
+    if !there.is_empty() {
+        certificates::erase_everywhere(dir, &there).map_err(|source| StartError::Directory {
+            path: dir.to_owned(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 fn open_custody(config: &CustodyConfig) -> Result<FileCustody, StartError> {
