@@ -71,7 +71,8 @@ impl Applications {
         let name = printable(name);
         match self {
             Self::Hashed(key) if !name.is_empty() => {
-                let mut hash = crypto::hex::encode(&crypto::hmac_sha256(key.expose(), name.as_bytes()));
+                let mut hash =
+                    crypto::hex::encode(&crypto::hmac_sha256(key.expose(), name.as_bytes()));
                 hash.truncate(DIGITS);
                 format!("hmac-sha256:{hash}")
             }
@@ -130,10 +131,14 @@ mod tests {
     #[test]
     fn a_hash_is_that_of_a_name_by_this_key_alone() {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-        let [one, other] =
-            folders.each_ref().map(|dir| Applications::open(ApplicationName::Hashed, dir.path()).unwrap());
+        let [one, other] = folders
+            .each_ref()
+            .map(|dir| Applications::open(ApplicationName::Hashed, dir.path()).unwrap());
         let hash = one.recorded("ada's psql");
-        assert!(hash.starts_with("hmac-sha256:") && hash.len() == 12 + DIGITS, "{hash}");
+        assert!(
+            hash.starts_with("hmac-sha256:") && hash.len() == 12 + DIGITS,
+            "{hash}"
+        );
         assert!(!hash.contains("ada"));
         assert_eq!(hash, one.recorded("ada's psql"));
         assert_ne!(hash, one.recorded("bob's psql"));
@@ -158,7 +163,9 @@ mod tests {
     fn a_key_that_was_cut_is_not_gone_on_with() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(KEY_FILE), b"short").unwrap();
-        let refused = Applications::open(ApplicationName::Hashed, dir.path()).err().unwrap();
+        let refused = Applications::open(ApplicationName::Hashed, dir.path())
+            .err()
+            .unwrap();
         assert_eq!(refused.code, "GATEWAY-APPLICATION-KEY");
     }
 

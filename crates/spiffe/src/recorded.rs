@@ -78,9 +78,7 @@ pub fn fitting(chains: &[[Vec<u8>; 2]], records: &[PackRecord], trust: &Trust) -
     let mut authorities: BTreeSet<&[u8]> = BTreeSet::new();
     let mut fit = Vec::new();
     for [leaf, authority] in chains {
-        let of = committed(leaf)
-            .ok()
-            .and_then(|digest| issued.get(&digest));
+        let of = committed(leaf).ok().and_then(|digest| issued.get(&digest));
         let Some(of) = of else {
             continue;
         };

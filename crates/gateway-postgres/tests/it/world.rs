@@ -5,7 +5,8 @@ use estate::EstateFiles;
 use facts::Timestamp;
 use gateway::Core;
 use gateway_postgres::{
-    AdminConfig, ApplicationName, Config, LimitsConfig, ListenConfig, PostgresConfig, UpstreamConfig, run_with,
+    AdminConfig, ApplicationName, Config, LimitsConfig, ListenConfig, PostgresConfig,
+    UpstreamConfig, run_with,
 };
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

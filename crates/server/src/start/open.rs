@@ -215,9 +215,9 @@ impl Opened {
         )?;
         let (kept, state, behind) = catch_up(config, &ledger)?;
         // What a crash has left of an erasure, or a restored folder has brought back.
-        let erased = state.all_erased();
-        certificates_with(&config.data_dir.join(certificates::FOLDER), &blobs, &erased)?;
-        let removed = blobs.remove_all(&erased)?;
+        let folder = config.data_dir.join(certificates::FOLDER);
+        certificates_with(&folder, &blobs, &state.all_erased())?;
+        let removed = blobs.remove_all(&state.all_erased())?;
         if removed > 0 {
             tracing::warn!(
                 removed,

@@ -2,7 +2,8 @@
 //! changes of the estate and verdicts over the server's.
 
 use super::{
-    Collector, MOST_ACCESSES, MOST_RECORDS, Under, Unopened, failed, known, newest_anchors, sources, walk,
+    Collector, MOST_ACCESSES, MOST_RECORDS, Under, Unopened, failed, known, newest_anchors,
+    sources, walk,
 };
 use crate::admin::acts;
 use crate::core::Core;
@@ -39,11 +40,7 @@ fn answers(
 }
 
 /// A lifetime, a change of the estate, or a verdict.
-pub(super) fn of_server(
-    core: &Core,
-    question: Question,
-    head: Under,
-) -> Result<Vec<u8>, Refusal> {
+pub(super) fn of_server(core: &Core, question: Question, head: Under) -> Result<Vec<u8>, Refusal> {
     let question = named_in_full(core, question)?;
     let origin = core.ledger_key.origin().as_str();
     let ledger = (core.journal.reader(), head.checkpoint.size);
