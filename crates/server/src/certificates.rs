@@ -243,7 +243,7 @@ impl Writer {
             } => {
                 let commits: HashSet<HexDigest> = commits.into_iter().collect();
                 let numbers: BTreeSet<u64> = places.iter().map(|index| index >> PLACES).collect();
-                let erased = numbers.iter().try_fold(0, |erased, number| {
+                let erased: io::Result<u64> = numbers.iter().try_fold(0, |erased, number| {
                     Ok(erased + write_over(&file_of(&self.dir, *number), &commits)?)
                 });
                 self.erased.extend(commits);
