@@ -424,10 +424,14 @@ fn erased_json(one: &ledger::pack::Erased, rechecked: &Rechecked) -> Value {
     })
 }
 
-/// What was erased, and by which record.
-pub(crate) fn erased(one: &ledger::pack::Erased) -> String {
+/// What was erased, by which record, and who vouches for it.
+pub(crate) fn erased(one: &ledger::pack::Erased, rechecked: &Rechecked) -> String {
+    let vouched = match rechecked.vouched(one) {
+        Vouched::Authors => "",
+        Vouched::Server => ", by the server's word",
+    };
     format!(
-        "record {} of {} names {}, erased by record {} on {} ({}): {}",
+        "record {} of {} names {}, erased by record {} on {}{vouched} ({}): {}",
         one.index,
         one.origin,
         one.sha256,
@@ -460,11 +464,8 @@ fn tell(report: &Report, rechecked: &Rechecked, raw: bool) {
         report.blobs.len()
     ));
     for one in report.erased.iter().take(MOST_DOUBTS) {
-        let vouched = match rechecked.vouched(one) {
-            Vouched::Authors => "",
-            Vouched::Server => "; by the server's word",
-        };
-        output::line(format_args!("  {}{vouched}", output::value(&erased(one))));
+        let told = erased(one, rechecked);
+        output::line(format_args!("  {}", output::value(&told)));
     }
     if let Some(left @ 1..) = report.erased.len().checked_sub(MOST_DOUBTS) {
         output::line(format_args!(
