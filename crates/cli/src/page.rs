@@ -70,7 +70,7 @@ pub(crate) fn verified(
     page.tags("</p>");
     for one in &report.erased {
         page.tags("<p>")
-            .name(crate::commands::pack::erased(one))
+            .name(crate::commands::pack::erased(one, rechecked))
             .tags("</p>");
     }
     page.tags("</div>");

@@ -1,5 +1,6 @@
 //! `gateway.toml`. Strict: a key that is not known is an error. Each default has its reason beside it.
 
+use crate::application::ApplicationName;
 use crate::sql;
 use crate::upstream::{Address, Wanted};
 use facts::Finding;
@@ -27,6 +28,11 @@ pub struct Config {
     /// narrows and is recorded as told.
     #[serde(default)]
     pub delegation: Delegation,
+    /// How the name is recorded that a client gives its application (`application_name`), which may be a person's:
+    /// `recorded`, as it is; `hashed`, by its HMAC under a key in the gateway's data directory; `dropped`, not at all.
+    /// Records stay for ever. `recorded`, because it says whose pool a session is of.
+    #[serde(default)]
+    pub application_name: ApplicationName,
     /// What is refused before it is read.
     #[serde(default)]
     pub limits: LimitsConfig,

@@ -15,6 +15,7 @@
     )
 )]
 
+mod application;
 mod config;
 mod database;
 mod describe;
@@ -26,6 +27,7 @@ mod statement;
 mod upstream;
 pub mod wire;
 
+pub use application::ApplicationName;
 pub use config::{
     AdminConfig, Config, LimitsConfig, ListenConfig, PostgresConfig, UpstreamConfig, json_schema,
 };

@@ -1,5 +1,6 @@
 //! The gateway as a process runs it: core, databases, listener, until it is told to stop.
 
+use crate::application::Applications;
 use crate::config::Config;
 use crate::database::Database;
 use crate::pool::Pool;
@@ -56,6 +57,8 @@ pub async fn run_with(
     listener: TcpListener,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), RunError> {
+    // Once, and a small file, before anybody is served.
+    let applications = Applications::open(config.application_name, &config.gateway.data_dir)?;
     let following = core.following().clone();
     let mut databases = HashMap::new();
     let mut tasks = Vec::new();
@@ -89,6 +92,7 @@ pub async fn run_with(
         shares: Shares::new(config.listen.max_connections),
         members: listen::Places::new(config.listen.max_handshakes),
         limits: config.limits(),
+        applications,
     });
     tracing::info!(address = ?listener.local_addr().ok(), "clients are served");
 

@@ -89,6 +89,17 @@ impl Receipt {
         }
     }
 
+    /// What of [`Receipt::encode`] whoever has the ledger can make again, as it stands there: record, place and proof.
+    #[must_use]
+    pub fn of_ledger(&self) -> Vec<u8> {
+        let mut out = self.record.clone();
+        out.extend_from_slice(&self.index.to_be_bytes());
+        // INVARIANT: what `encode` takes has at most so many hashes.
+        out.push(u8::try_from(self.proof.len()).unwrap_or(u8::MAX));
+        out.extend(self.proof.iter().flatten());
+        out
+    }
+
     /// INVARIANT: `decode(x)?.encode()? == x`.
     pub fn decode(bytes: &[u8]) -> Result<Self, ReceiptError> {
         let length = bytes.len();

@@ -36,4 +36,4 @@ mod verdict;
 
 pub use issued::{Issued, Recorded, issued};
 pub use outcome::{Outcome, What};
-pub use pack::{Item, Rechecked, pack};
+pub use pack::{Item, Rechecked, Vouched, pack};

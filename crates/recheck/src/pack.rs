@@ -33,6 +33,16 @@ pub struct Item {
     pub outcome: Outcome,
 }
 
+/// By whose word something was erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Vouched {
+    /// Two authors of the estate in force have signed it.
+    Authors,
+    /// Nobody but whoever holds the key of the server's ledger.
+    Server,
+}
+
 /// All that was looked at, in the order of the pack.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rechecked(pub Vec<Item>);
@@ -52,6 +62,18 @@ impl Rechecked {
     pub fn recomputed(&self) -> usize {
         let same = |item: &&Item| item.outcome == Outcome::Recomputed;
         self.0.iter().filter(same).count()
+    }
+
+    /// Who vouches for an erasure that the pack tells.
+    #[must_use]
+    pub fn vouched(&self, erased: &Erased) -> Vouched {
+        let of_it = |item: &&Item| {
+            (item.checkpoint, item.index, item.what) == (0, erased.by_record, What::Erasure)
+        };
+        match self.0.iter().find(of_it).map(|item| &item.outcome) {
+            Some(Outcome::Recomputed) => Vouched::Authors,
+            _ => Vouched::Server,
+        }
     }
 
     /// Those for which something lacks, with what.

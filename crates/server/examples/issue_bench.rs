@@ -2,7 +2,7 @@
 //! assume, record, fsync, checkpoint, receipt, signature, projection — with 64 callers at once, beside
 //! raw P-256 signatures a second on the same cores in the same run. Prints one JSON line.
 //!
-//! `--quick` runs for a second instead of ten.
+//! `--quick` runs for a second instead of ten. `--keep-none` keeps no certificates for packs, which says what it costs.
 
 #![allow(
     clippy::unwrap_used,
@@ -43,7 +43,9 @@ fn main() {
 
 async fn bench(time: Duration) {
     let dir = tempfile::tempdir_in(std::env::current_dir().unwrap()).unwrap();
-    let server = server::start(config(dir.path(), "")).await.unwrap();
+    let mut config_of_it = config(dir.path(), "");
+    config_of_it.keep_certificates = !std::env::args().any(|argument| argument == "--keep-none");
+    let server = server::start(config_of_it).await.unwrap();
     let ledger_key = apply(dir.path()).await;
     // Keys are made by agents, before and elsewhere.
     let keys = keys(time);

@@ -383,9 +383,10 @@ impl Admin for AdminService {
         request: Request<v1::PackRequest>,
     ) -> Result<Response<Self::PackStream>, Status> {
         let admitted = self.may(&request, Action::Pack).await?;
-        let question = packs::question(&request.into_inner().question)?;
+        let asked = request.into_inner();
+        let question = packs::question(&asked.question)?;
         record_act(&self.0, &admitted, &question.to_json()).await?;
-        let chunks = packs::build(&self.0, question).await?;
+        let chunks = packs::build(&self.0, question, asked.certificates).await?;
         Ok(Response::new(Box::pin(tokio_stream::iter(
             chunks.into_iter().map(Ok),
         ))))

@@ -72,6 +72,10 @@ pub struct Config {
     pub limits: Limits,
     #[serde(default)]
     pub attestation: Attestation,
+    /// Keep the certificate of each X.509-SVID that is issued, in `certificates` in the data directory, so that packs
+    /// have it. On: it takes no more disk than the records of the issuances.
+    #[serde(default = "default_true")]
+    pub keep_certificates: bool,
     /// Where people log in. Absent: nowhere, and administration is the local socket's alone.
     #[serde(default)]
     pub oidc: Vec<Oidc>,
@@ -234,6 +238,10 @@ const fn default_http() -> SocketAddr {
         std::net::Ipv4Addr::LOCALHOST,
         7480,
     ))
+}
+
+const fn default_true() -> bool {
+    true
 }
 
 fn default_solver() -> PathBuf {

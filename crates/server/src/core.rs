@@ -52,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) ledger_key: LedgerKey,
     pub(crate) journal: Journal,
     pub(crate) blobs: Blobs,
+    /// That were issued, for packs.
+    pub(crate) certificates: crate::certificates::Certificates,
     pub(crate) authority: Authority,
     pub(crate) lists: crate::crl::Lists,
     /// Set by start and by apply, which holds `applying`.

@@ -146,28 +146,48 @@ pub(crate) fn mark(core: &Arc<Core>, contents: Vec<HexDigest>) -> Marked {
     }
 }
 
-/// Removes what records say to be gone, as far as the last word on it is that it is. Waits for the disk: blocks.
-pub(crate) fn remove(core: &Core, erased: &[HexDigest]) -> Result<u64, Refusal> {
+/// What was removed.
+pub(crate) struct Removed {
+    pub(crate) contents: u64,
+    /// Certificates of what was issued on openings that are gone.
+    pub(crate) certificates: u64,
+}
+
+/// Removes what records say to be gone, as far as the last word on it is that it is, with the certificates of the
+/// issuances at `places` that commit to it. Waits for the disk: blocks.
+pub(crate) fn remove(
+    core: &Core,
+    erased: &[HexDigest],
+    places: Vec<u64>,
+) -> Result<Removed, Refusal> {
     let gone: Vec<HexDigest> = {
         let state = core.state();
         let gone = erased.iter().filter(|sha256| state.is_gone(sha256));
         gone.copied().collect()
     };
-    let removed = core.blobs.remove_all(&gone).map_err(|error| {
+    let unfinished = |error: &dyn std::error::Error| {
         Refusal::Unavailable(
             Finding::new(
                 "ERASE-UNFINISHED",
                 "what the record says to be gone is not removed yet",
             )
-            .observed(facts::with_causes(&error))
+            .observed(facts::with_causes(error))
             .next("mend the disk and start the server again: each start removes what is left"),
         )
-    })?;
+    };
+    // INVARIANT: certificates first. A start that finds an opening looks for what goes with it.
+    let certificates = core.certificates.erase(&gone, places);
+    let certificates = certificates.map_err(|error| unfinished(&error))?;
+    let contents = core.blobs.remove_all(&gone);
+    let contents = contents.map_err(|error| unfinished(&error))?;
     core.forget_openings();
     if let Ok(mut machines) = core.machines.write() {
         machines.clear();
     }
-    Ok(removed)
+    Ok(Removed {
+        contents,
+        certificates,
+    })
 }
 
 /// That a content is gone, and by which record; `None` if no record says so. Reads the ledger.

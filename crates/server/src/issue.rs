@@ -18,7 +18,7 @@ use crypto::PublicKey;
 use facts::{Affirmed, FactSet, Finding, Timestamp};
 use identity::{IssueError, PreparedJwt, PreparedX509};
 use ledger::body::{Body as _, FactValue, Issuance, SvidKind, TargetKind};
-use ledger::{Commitment, Decimal, Digest, EstateRef};
+use ledger::{Commitment, Decimal, Digest, EstateRef, HexDigest};
 use ledger_store::Committed;
 use spiffe_core::SpiffeId;
 use std::collections::BTreeMap;
@@ -132,7 +132,7 @@ pub(crate) fn begin(
                 .zip(durable)
                 .map(|(order, (built, committed))| {
                     still_right(&signing, order, committed.index())?;
-                    sign(&signing, built, committed)
+                    sign(&signing, order, built, committed)
                 })
                 .collect()
         }))
@@ -323,7 +323,7 @@ fn still_right(core: &Core, order: &Order, index: u64) -> Result<(), Refusal> {
         if cut || barred.is_some_and(|at| at < index) {
             return Err(overtaken("the identity was revoked"));
         }
-        let commit = ledger::HexDigest(order.basis.commit.0.0);
+        let commit = HexDigest(order.basis.commit.0.0);
         if core.is_erased_in(&state, &commit) {
             core.forget_commitment(&order.basis.commit);
             return Err(overtaken("what it was decided on was erased"));
@@ -353,13 +353,21 @@ fn still_right(core: &Core, order: &Order, index: u64) -> Result<(), Refusal> {
     }
 }
 
-fn sign(core: &Core, built: &Built, committed: &Committed) -> Result<Issued, Refusal> {
+fn sign(
+    core: &Core,
+    order: &Order,
+    built: &Built,
+    committed: &Committed,
+) -> Result<Issued, Refusal> {
     let failed = |error: IssueError| Refusal::internal("signing an SVID", &error);
     let receipt = committed.receipt();
     let index = committed.index();
     let (kind, issued) = match built {
         Built::X509(prepared) => {
             let chain = prepared.finish(&receipt).map_err(failed)?;
+            let commit = HexDigest(order.basis.commit.0.0);
+            core.certificates
+                .keep(receipt, commit, prepared.issuer(), &chain);
             let issued = Issued {
                 serial: prepared.serial().to_string(),
                 not_before: prepared.not_before(),

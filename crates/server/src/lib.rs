@@ -25,6 +25,7 @@ mod admin;
 mod attesting;
 mod authority;
 pub mod bench;
+mod certificates;
 mod config;
 mod connection;
 mod core;

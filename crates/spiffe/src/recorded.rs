@@ -12,6 +12,9 @@ use ledger::body::{Issuance, SessionStart, SvidKind};
 use ledger::pack::{CertificateCheck, PackRecord, Trust};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Authorities beside an SVID, at most: a chain has eight certificates.
+const MOST_AUTHORITIES: usize = 7;
+
 /// Reads certificates of packs.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Certificates;
@@ -62,6 +65,35 @@ impl CertificateCheck for Certificates {
             )),
         }
     }
+}
+
+/// Of `chains`, each an SVID and the authority that issued it, DER, what a pack with `records` may have: every one that
+/// [`Certificates`] takes by `trust`, as far as the authorities are not more than it takes beside an SVID.
+#[must_use]
+pub fn fitting(chains: &[[Vec<u8>; 2]], records: &[PackRecord], trust: &Trust) -> Vec<Vec<u8>> {
+    let Ok(bundle) = bundle(trust) else {
+        return Vec::new();
+    };
+    let issued = issued(records);
+    let mut authorities: BTreeSet<&[u8]> = BTreeSet::new();
+    let mut fit = Vec::new();
+    for [leaf, authority] in chains {
+        let of = committed(leaf).ok().and_then(|digest| issued.get(&digest));
+        let Some(of) = of else {
+            continue;
+        };
+        let full = authorities.len() >= MOST_AUTHORITIES;
+        if full && !authorities.contains(authority.as_slice()) {
+            continue;
+        }
+        let used = good(&[leaf, authority], of, &bundle);
+        if used.is_ok_and(|used| used.contains(authority)) {
+            authorities.insert(authority);
+            fit.push(leaf.clone());
+        }
+    }
+    fit.extend(authorities.into_iter().map(<[u8]>::to_vec));
+    fit
 }
 
 fn bundle(trust: &Trust) -> Result<Bundle, String> {

@@ -110,9 +110,14 @@ pub struct PackArguments {
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
     /// Put these certificates of SVIDs beside their issuances, with those of the authorities above them: PEM, as
-    /// `trilith files` writes `svid.pem`, or DER. The pack is verified by what the server says to trust
+    /// `trilith files` writes `svid.pem`, or DER. For SVIDs of which the server keeps none. The pack is verified by
+    /// what the server says to trust
     #[arg(long, value_name = "CHAIN")]
     pub certificate: Vec<PathBuf>,
+    /// Leave out the certificates that the server keeps: for whoever's trust file has no root certificates, or older
+    /// ones
+    #[arg(long)]
+    pub without_certificates: bool,
     /// Verify the pack and write what it shows as one page for people, which needs nothing else
     #[arg(long, value_name = "PAGE", requires = "trust")]
     pub html: Option<PathBuf>,

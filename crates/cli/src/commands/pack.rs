@@ -15,7 +15,7 @@ use ledger::body::KeyRotation;
 use ledger::pack::{Question, Report, Trust};
 use ledger::{LedgerKey, Policy};
 use proto::v1;
-use recheck::Rechecked;
+use recheck::{Rechecked, Vouched};
 use serde_json::{Value, json};
 use spiffe_core::recorded::Certificates;
 use std::path::Path;
@@ -39,6 +39,7 @@ pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<()
         .await?
         .pack(v1::PackRequest {
             question: question.to_json(),
+            certificates: !arguments.without_certificates,
         })
         .await
         .map_err(|status| admin::refusal(&status))?
@@ -327,11 +328,14 @@ pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(),
     if global.json {
         let mut document = document(&report);
         if let Value::Object(members) = &mut document {
+            let erased = report.erased.iter();
+            let erased: Vec<Value> = erased.map(|one| erased_json(one, &rechecked)).collect();
+            members.insert("erased".to_owned(), Value::Array(erased));
             members.insert("recomputed".to_owned(), again::document(&rechecked));
         }
         output::json(&document);
     } else {
-        tell(&report, arguments.raw);
+        tell(&report, &rechecked, arguments.raw);
         again::tell(&rechecked);
     }
     Ok(())
@@ -356,8 +360,9 @@ fn refused(failure: &ledger::pack::Failure, global: &Global) -> Failure {
              else do not rely on this pack, and keep it as evidence"
         }
         "PACK-CERTIFICATE" => {
-            "where the authority has a new root, print a new trust file at a server that you trust: `trilith trust`; \
-             else do not rely on this pack, and keep it as evidence"
+            "where the authority has a new root, or the trust file none, print a new trust file at a server that you trust: \
+             `trilith trust`; or ask for the pack with --without-certificates; else do not rely on this pack, and keep it \
+             as evidence"
         }
         "LEDGER-CHECKPOINT-FORMER" => {
             "ask for the pack anew: it is then under the ledger's newest key; by the trust file of its time it verifies as it is, \
@@ -403,26 +408,30 @@ fn document(report: &Report) -> Value {
         .iter()
         .map(|(sha256, index)| json!({ "sha256": sha256, "issuance": index }))
         .collect();
-    let erased: Vec<Value> = report.erased.iter().map(erased_json).collect();
     json!({
         "verified": true, "complete": report.is_complete(), "not_shown": doubts,
         "question": report.question.to_json(), "asked": report.question.to_string(),
         "answers": answers(report), "records": records, "checkpoints": heads,
-        "erased": erased, "blobs": report.blobs.len(), "certificates": certificates, "quorum": report.quorum.as_ref().map(proof::quorum_json),
+        "blobs": report.blobs.len(), "certificates": certificates, "quorum": report.quorum.as_ref().map(proof::quorum_json),
     })
 }
 
-fn erased_json(one: &ledger::pack::Erased) -> Value {
+fn erased_json(one: &ledger::pack::Erased, rechecked: &Rechecked) -> Value {
     json!({
         "ledger": one.origin, "index": one.index, "sha256": one.sha256.to_string(),
         "record": one.by_record, "time": time(one.at), "by": one.by, "reason": one.reason,
+        "vouched": rechecked.vouched(one),
     })
 }
 
-/// What was erased, and by which record.
-pub(crate) fn erased(one: &ledger::pack::Erased) -> String {
+/// What was erased, by which record, and who vouches for it.
+pub(crate) fn erased(one: &ledger::pack::Erased, rechecked: &Rechecked) -> String {
+    let vouched = match rechecked.vouched(one) {
+        Vouched::Authors => "",
+        Vouched::Server => ", by the server's word",
+    };
     format!(
-        "record {} of {} names {}, erased by record {} on {} ({}): {}",
+        "record {} of {} names {}, erased by record {} on {}{vouched} ({}): {}",
         one.index,
         one.origin,
         one.sha256,
@@ -433,7 +442,7 @@ pub(crate) fn erased(one: &ledger::pack::Erased) -> String {
     )
 }
 
-fn tell(report: &Report, raw: bool) {
+fn tell(report: &Report, rechecked: &Rechecked, raw: bool) {
     match report.doubts.split_first() {
         None => output::line(format_args!("verified, and complete{}", up_to(report))),
         Some((first, more)) => {
@@ -455,7 +464,8 @@ fn tell(report: &Report, raw: bool) {
         report.blobs.len()
     ));
     for one in report.erased.iter().take(MOST_DOUBTS) {
-        output::line(format_args!("  {}", output::value(&erased(one))));
+        let told = erased(one, rechecked);
+        output::line(format_args!("  {}", output::value(&told)));
     }
     if let Some(left @ 1..) = report.erased.len().checked_sub(MOST_DOUBTS) {
         output::line(format_args!(

@@ -12,6 +12,7 @@ use super::refusal::{Refusal, fatal, full, say};
 use super::run::run;
 use super::shares::Shares;
 use super::startup::first;
+use crate::application::Applications;
 use crate::config::Limits;
 use crate::database::Database;
 use crate::wire::{CancelKey, FirstMessage, Notice};
@@ -40,6 +41,7 @@ pub(crate) struct Front {
     /// Of those that have shown an SVID and have no session yet, by identity.
     pub(crate) members: Places<String>,
     pub(crate) limits: Limits,
+    pub(crate) applications: Applications,
 }
 
 /// Accepts until `shutdown` becomes true; then lets the sessions end.

@@ -143,7 +143,9 @@ pub(super) async fn open(
         issuance: Some(Decimal(principal.issuance)),
         resource: format!("postgres:{}", database.name),
         role: database.roles.name(&declared),
-        application: printable(startup.parameter("application_name").unwrap_or_default()),
+        application: front
+            .applications
+            .recorded(startup.parameter("application_name").unwrap_or_default()),
         // The recorder knows for whom.
         claimed_on_behalf_of: Vec::new(),
         on_behalf_of: Vec::new(),
@@ -234,14 +236,6 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// As a client names itself: unverified, so nothing but plain characters, and not many.
-fn printable(text: &str) -> String {
-    text.chars()
-        .filter(|letter| !letter.is_control())
-        .take(64)
-        .collect()
-}
-
 fn login_failed(error: &LoginError) -> Refusal {
     tracing::error!(%error, cause = cause(error), "no login upstream");
     match error {
@@ -264,16 +258,5 @@ fn login_failed(error: &LoginError) -> Refusal {
             "08006",
             format!("the gateway cannot reach the database: {error}"),
         ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_client_calls_itself_is_cut_and_cleaned() {
-        assert_eq!(printable("psql\u{1b}[2J\n"), "psql[2J");
-        assert_eq!(printable(&"x".repeat(500)).len(), 64);
     }
 }

@@ -10,6 +10,7 @@
 )]
 
 mod acting;
+mod application;
 mod attacks;
 mod client;
 mod columns;

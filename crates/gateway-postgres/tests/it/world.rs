@@ -5,7 +5,8 @@ use estate::EstateFiles;
 use facts::Timestamp;
 use gateway::Core;
 use gateway_postgres::{
-    AdminConfig, Config, LimitsConfig, ListenConfig, PostgresConfig, UpstreamConfig, run_with,
+    AdminConfig, ApplicationName, Config, LimitsConfig, ListenConfig, PostgresConfig,
+    UpstreamConfig, run_with,
 };
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -207,6 +208,7 @@ impl Site {
                 max_message_bytes: 1 << 20,
             },
             delegation: gateway::Delegation::default(),
+            application_name: ApplicationName::default(),
             limits: LimitsConfig::default(),
             databases: vec![PostgresConfig {
                 database: "shop".to_owned(),

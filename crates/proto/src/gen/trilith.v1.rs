@@ -2722,6 +2722,9 @@ pub struct PackRequest {
     /// JSON; see crates/server, admin::packs
     #[prost(string, tag = "1")]
     pub question: ::prost::alloc::string::String,
+    /// put in what is kept of the SVIDs whose issuances are in it
+    #[prost(bool, tag = "2")]
+    pub certificates: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Chunk {

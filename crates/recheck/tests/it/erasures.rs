@@ -4,7 +4,7 @@ use crate::world::{LATER, World, estate};
 use estate::{Approval, ApprovalSubject, GovernedChange, GovernedKind};
 use ledger::body::{AuthorSignature, BlobRef, Body as _, ErasedItem, Erasure};
 use ledger::{Base64, Decimal, HexDigest, RecordBuilder};
-use recheck::{Outcome, What};
+use recheck::{Outcome, Vouched, What};
 use std::cell::RefCell;
 
 const REASON: &str = "case 7";
@@ -161,4 +161,46 @@ fn where_no_two_authors_are_it_is_the_servers_word() {
         panic!("{told:?}");
     };
     assert!(why.contains("the server's word"), "{why}");
+}
+
+/// A program that read `erased` alone took the server's word for what two authors are to sign.
+#[test]
+fn who_vouches_for_an_erasure_is_told() {
+    let erased = |by_record| ledger::pack::Erased {
+        origin: "example.org/server".to_owned(),
+        index: 2,
+        sha256: HexDigest::of(GONE),
+        by_record,
+        at: 0,
+        by: "uid:0".to_owned(),
+        reason: REASON.to_owned(),
+    };
+    let item = |index, checkpoint, what, outcome| recheck::Item {
+        checkpoint,
+        ledger: "example.org/server".to_owned(),
+        index,
+        what,
+        outcome,
+    };
+    let rechecked = recheck::Rechecked(vec![
+        item(7, 1, What::Decision, Outcome::Recomputed),
+        item(
+            7,
+            0,
+            What::Erasure,
+            Outcome::NotRecomputable("no authors".to_owned()),
+        ),
+        item(8, 0, What::Erasure, Outcome::Recomputed),
+    ]);
+    for (by_record, vouched) in [
+        (7, Vouched::Server),
+        (8, Vouched::Authors),
+        (9, Vouched::Server),
+    ] {
+        assert_eq!(
+            rechecked.vouched(&erased(by_record)),
+            vouched,
+            "{by_record}"
+        );
+    }
 }

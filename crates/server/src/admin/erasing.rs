@@ -197,8 +197,8 @@ async fn done(
     )
     .await?;
     let removed = {
-        let core = Arc::clone(core);
-        tokio::task::spawn_blocking(move || crate::erase::remove(&core, &digests))
+        let (core, places) = (Arc::clone(core), plan.places());
+        tokio::task::spawn_blocking(move || crate::erase::remove(&core, &digests, places))
             .await
             .map_err(|error| Refusal::internal("removing what is erased", &error))??
     };
@@ -207,7 +207,8 @@ async fn done(
         fields.insert("done".to_owned(), json!(true));
         fields.insert("index".to_owned(), json!(first));
         fields.insert("last_index".to_owned(), json!(last));
-        fields.insert("removed".to_owned(), json!(removed));
+        fields.insert("removed".to_owned(), json!(removed.contents));
+        fields.insert("certificates".to_owned(), json!(removed.certificates));
     }
     Ok(document)
 }

@@ -10,13 +10,14 @@ use crate::mirrors;
 use crate::refusal::Refusal;
 use facts::Finding;
 use ledger::body::{self, Anchor};
-use ledger::pack::{Answers, PackBuilder, Question, grounds};
+use ledger::pack::{Answers, PackBuilder, PackRecord, Question, Trust, grounds};
 use ledger::tile::{Kind, TilePath};
-use ledger::{Base64, Checkpoint, Digest, HexDigest, Record};
+use ledger::{Base64, Checkpoint, Digest, HexDigest, Record, RecordType};
 use ledger_store::{Head, Reader};
 use proto::v1::Chunk;
+use spiffe_core::recorded::fitting;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
+use std::ops::{Deref, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +31,8 @@ const MOST_RECORDS: u64 = 65_536;
 const MOST_TILES: usize = 64 << 20;
 /// Records of one ledger that answer, at most: the newest, and the question says so.
 const MOST_ACCESSES: u64 = 10_000;
+/// Certificates of a pack, at most.
+const MOST_CERTIFICATES: usize = 10_000;
 /// Witnesses have so long to look at what a pack is to show.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -47,10 +50,18 @@ pub(super) fn question(text: &str) -> Result<Question, Refusal> {
     })
 }
 
-pub(super) async fn build(core: &Arc<Core>, asked: Question) -> Result<Vec<Chunk>, Refusal> {
+/// With the certificates that are kept, if `certificates` is true.
+pub(super) async fn build(
+    core: &Arc<Core>,
+    asked: Question,
+    certificates: bool,
+) -> Result<Vec<Chunk>, Refusal> {
     // Gateways first, then the head: every anchor of these stands below it.
     let known = rows(core);
-    let head = head(core).await;
+    let head = Under {
+        head: head(core).await,
+        certificates,
+    };
     let core = Arc::clone(core);
     let pack = tokio::task::spawn_blocking(move || collect(&core, asked, known, head))
         .await
@@ -61,6 +72,20 @@ pub(super) async fn build(core: &Arc<Core>, asked: Question) -> Result<Vec<Chunk
             data: data.to_vec(),
         })
         .collect())
+}
+
+/// What a pack is made under, and whether it has certificates.
+struct Under {
+    head: Arc<Head>,
+    certificates: bool,
+}
+
+impl Deref for Under {
+    type Target = Head;
+
+    fn deref(&self) -> &Head {
+        &self.head
+    }
 }
 
 /// What the pack is made under: the newest checkpoint as its witnesses cosigned it. Where they are not done in time
@@ -88,7 +113,9 @@ struct Collector<'a> {
     core: &'a Core,
     builder: PackBuilder,
     own: BTreeSet<u64>,
-    head: Arc<Head>,
+    head: Under,
+    /// What says of which SVIDs the pack may have the certificates: issuances, and sessions that began with them.
+    telling: Vec<PackRecord>,
     /// Bytes of tiles that it may still take.
     room: usize,
 }
@@ -110,7 +137,7 @@ fn collect(
     core: &Core,
     question: Question,
     known: Vec<Unopened>,
-    head: Arc<Head>,
+    head: Under,
 ) -> Result<Vec<u8>, Refusal> {
     match question {
         Question::Record { ledger, index } => {
@@ -142,7 +169,7 @@ fn placed(
     ledger: &str,
     places: RangeInclusive<u64>,
     question: impl FnOnce(String) -> Question,
-    (anchored, head): (&[Unopened], Arc<Head>),
+    (anchored, head): (&[Unopened], Under),
 ) -> Result<Vec<u8>, Refusal> {
     let source = sources(core, ledger)?.into_iter().next();
     let name = source.map_or_else(String::new, |source| source.name);
@@ -181,11 +208,11 @@ fn placed(
             }
         }
     }
-    Ok(collector.builder.build())
+    Ok(collector.build())
 }
 
 /// The issuance of an SVID.
-fn issued(core: &Core, serial: &str, head: Arc<Head>) -> Result<Vec<u8>, Refusal> {
+fn issued(core: &Core, serial: &str, head: Under) -> Result<Vec<u8>, Refusal> {
     let size = head.checkpoint.size;
     let question = Question::Issuance {
         serial: serial.to_owned(),
@@ -214,7 +241,7 @@ fn issued(core: &Core, serial: &str, head: Arc<Head>) -> Result<Vec<u8>, Refusal
         collector.own(index)?;
     }
     collector.own_tiles()?;
-    Ok(collector.builder.build())
+    Ok(collector.build())
 }
 
 /// Refuses an identity that is not declared and was never issued: that it did nothing says nothing.
@@ -262,7 +289,7 @@ fn accesses(
     core: &Core,
     (identity, resource, newest): (&str, Option<&str>, Option<u64>),
     known_before: Vec<Unopened>,
-    head: Arc<Head>,
+    head: Under,
 ) -> Result<Vec<u8>, Refusal> {
     let path = super::acts::identity_path(core, identity)?;
     let domain = core.trust_domain.as_str();
@@ -301,7 +328,7 @@ fn accesses(
         let number = collector.builder.checkpoint(&gateway.checkpoint);
         collector.tiles(number, gateway.size, &gateway.reader)?;
     }
-    Ok(collector.builder.build())
+    Ok(collector.build())
 }
 
 /// What the state knows to be anchored.
@@ -414,12 +441,13 @@ fn issuance(core: &Core, wanted: impl Fn(&body::Issuance) -> bool) -> Result<Opt
 
 impl<'a> Collector<'a> {
     /// Begins with the records by which whoever trusts a former key of the ledger learns the one that signed `head`.
-    fn new(core: &'a Core, question: &Question, head: Arc<Head>) -> Result<Self, Refusal> {
+    fn new(core: &'a Core, question: &Question, head: Under) -> Result<Self, Refusal> {
         let mut collector = Self {
             core,
             builder: PackBuilder::new(question, &head.note),
             own: BTreeSet::new(),
             head,
+            telling: Vec::new(),
             room: MOST_TILES,
         };
         let links = core.state().links();
@@ -443,8 +471,11 @@ impl<'a> Collector<'a> {
             let rests_on = grounds(&record).map_err(|error| failed(&error))?;
             let proof = reader.inclusion(index, size);
             // Whoever decides an issuance again needs the facts; who has erased them still has the records.
-            let opening = record.expect_body::<body::Issuance>().ok();
-            let opening = opening.map(|issuance| HexDigest(issuance.commit.0.0));
+            let issuance = record.expect_body::<body::Issuance>().ok();
+            if issuance.is_some() {
+                self.tells(0, index, &record);
+            }
+            let opening = issuance.map(|issuance| HexDigest(issuance.commit.0.0));
             if let Some(digest) = opening
                 && let Some(content) = self
                     .core
@@ -497,6 +528,9 @@ impl<'a> Collector<'a> {
             let reader = &gateway.reader;
             let record = reader.record(index).map_err(|error| failed(&error))?;
             let rests_on = grounds(&record).map_err(|error| failed(&error))?;
+            if record.kind() == RecordType::SessionStart {
+                self.tells(1, index, &record);
+            }
             let proof = reader.inclusion(index, gateway.size);
             self.builder.receipt(&ledger::Receipt {
                 record: record.into_bytes(),
@@ -509,6 +543,52 @@ impl<'a> Collector<'a> {
             }
         }
         Ok(())
+    }
+
+    /// `checkpoint` is 0 for the server's ledger, and anything else for a gateway's.
+    fn tells(&mut self, checkpoint: u64, index: u64, record: &Record) {
+        if self.head.certificates {
+            self.telling.push(PackRecord {
+                checkpoint,
+                index,
+                record: record.clone(),
+                answers: false,
+            });
+        }
+    }
+
+    /// The pack.
+    fn build(mut self) -> Vec<u8> {
+        for der in self.certificates() {
+            self.builder.certificate(der);
+        }
+        self.builder.build()
+    }
+
+    /// Those that are kept of the newest issuances, as far as whoever trusts what this server says to trust takes them:
+    /// none whose root has ended, and none that is not what its record says. Of an opening that was erased there is none.
+    fn certificates(&self) -> Vec<Vec<u8>> {
+        let core = self.core;
+        let of_server = self.telling.iter().filter(|item| item.checkpoint == 0);
+        let issuances = of_server.filter_map(|item| {
+            let issuance: body::Issuance = item.record.expect_body().ok()?;
+            let erased = core.is_erased(&HexDigest(issuance.commit.0.0));
+            (issuance.kind == body::SvidKind::X509 && !erased).then_some((item.index, issuance))
+        });
+        let mut wanted: Vec<(u64, body::Issuance)> = issuances.collect();
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        wanted.sort_by_key(|(index, _)| std::cmp::Reverse(*index));
+        wanted.truncate(MOST_CERTIFICATES);
+        let trust = Trust {
+            trust_domain: core.trust_domain.to_string(),
+            ledger_key: core.ledger_key.clone(),
+            x509_authorities: core.authority.roots(),
+            policy: None,
+        };
+        let chains = core.certificates.find(core.journal.reader(), &wanted);
+        fitting(&chains, &self.telling, &trust)
     }
 
     fn own_tiles(&mut self) -> Result<(), Refusal> {

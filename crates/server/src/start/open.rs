@@ -1,6 +1,7 @@
 //! Opening what is on disk: keys, ledger, blobs, and the state brought up to the ledger's end.
 
 use super::new_log;
+use crate::certificates;
 use crate::config::{Config, ConfigError, Custody as CustodyConfig};
 use crate::elsewhere::Elsewhere;
 use crate::lineage::{self, Alone, Keys};
@@ -13,7 +14,7 @@ use crypto::{Custody, SecretBytes};
 use custody::{FileCustody, FileCustodyError};
 use facts::Finding;
 use identity::AuthorityError;
-use ledger::{LedgerSigner, Record, RecordError};
+use ledger::{HexDigest, LedgerSigner, Record, RecordError};
 use ledger_store::{Blobs, Ledger, Options, Reader, RealDisk, StoreError};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -237,6 +238,8 @@ impl Opened {
         } = catch_up(config, &ledger, &blobs, base)?;
         all_there(&state, ledger.reader())?;
         // What a crash has left of an erasure, or a restored folder has brought back.
+        let folder = config.data_dir.join(certificates::FOLDER);
+        certificates_with(&folder, &blobs, &state.all_erased())?;
         let removed = blobs.remove_all(&state.all_erased())?;
         if removed > 0 {
             tracing::warn!(
@@ -274,6 +277,24 @@ impl Opened {
 pub(super) fn blobs(config: &Config) -> Result<Blobs, StartError> {
     let dir = config.data_dir.join("blobs");
     Ok(Blobs::open(&dir, LARGEST_BLOB, Arc::new(RealDisk))?)
+}
+
+/// Erases the certificates that go with those openings that are still there. They go first, so that a start which is
+/// killed on the way finds the openings again.
+fn certificates_with(dir: &Path, blobs: &Blobs, erased: &[HexDigest]) -> Result<(), StartError> {
+    let mut there = Vec::new();
+    for sha256 in erased {
+        if blobs.get(sha256)?.is_some() {
+            there.push(*sha256);
+        }
+    }
+    if !there.is_empty() {
+        certificates::erase_everywhere(dir, &there).map_err(|source| StartError::Directory {
+            path: dir.to_owned(),
+            source,
+        })?;
+    }
+    Ok(())
 }
 
 fn open_custody(config: &CustodyConfig) -> Result<FileCustody, StartError> {

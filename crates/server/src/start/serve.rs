@@ -306,6 +306,12 @@ fn assemble(
         .map_err(StartError::Refused)?;
     let people = People::open(&config).map_err(StartError::Refused)?;
 
+    let certificates = crate::certificates::Certificates::start(
+        config.data_dir.join(crate::certificates::FOLDER),
+        config.keep_certificates,
+    )
+    .map_err(StartError::Thread)?;
+
     let document = document(&journal, &blobs)?;
     let server_key = ca.load_or_generate("server", Algorithm::EcdsaP256)?;
     let seals = crate::seals::Seals::open(
@@ -362,6 +368,7 @@ fn assemble(
         stop,
         journal,
         blobs,
+        certificates,
         config,
     });
     if let Some(current) = current(&core)? {
@@ -621,6 +628,7 @@ impl Running {
         let ledger = self.ledger;
         let closed = tokio::task::spawn_blocking(move || {
             core.journal.finish();
+            core.certificates.written();
             let last = ledger.reader().head();
             let (size, root) = (last.checkpoint.size, &last.checkpoint.root);
             if let Err(error) = core.head.advance(size, root, &core.signing) {

@@ -268,6 +268,7 @@ async fn a_pack_verifies_against_the_trust_of_the_user_alone() {
     let question = serde_json::json!({ "kind": "issuance", "serial": issued.svids[0].serial });
     let request = v1::PackRequest {
         question: question.to_string(),
+        ..v1::PackRequest::default()
     };
     let mut stream = fixture
         .admin()
@@ -426,6 +427,7 @@ async fn a_pack_of_what_is_not_there_is_refused() {
     let refused = async |question: serde_json::Value| {
         let request = v1::PackRequest {
             question: question.to_string(),
+            ..v1::PackRequest::default()
         };
         finding(&fixture.admin().await.pack(request).await.err().unwrap())
     };
@@ -438,6 +440,7 @@ async fn a_pack_of_what_is_not_there_is_refused() {
     let idle = serde_json::json!({ "kind": "access", "identity": "payments/api" });
     let request = v1::PackRequest {
         question: idle.to_string(),
+        ..v1::PackRequest::default()
     };
     fixture.admin().await.pack(request).await.unwrap();
 }
@@ -700,6 +703,7 @@ async fn what_is_no_question_is_not_recorded_as_one() {
     for question in ["\u{1b}[2J\u{1b}]0;owned\u{7}", "", "{\"kind\":\"all\"}"] {
         let request = v1::PackRequest {
             question: question.to_owned(),
+            ..v1::PackRequest::default()
         };
         let refused = admin.pack(request).await.err().unwrap();
         assert_eq!(finding(&refused).code, "PACK-QUESTION");

@@ -485,7 +485,10 @@ async fn told(fixture: &Fixture, kind: &str, proved: bool) {
     let mut stream = fixture
         .admin()
         .await
-        .pack(proto::v1::PackRequest { question })
+        .pack(proto::v1::PackRequest {
+            question,
+            ..proto::v1::PackRequest::default()
+        })
         .await
         .unwrap()
         .into_inner();

@@ -22,7 +22,14 @@ async fn whole(fixture: &Fixture, question: Value) -> Report {
 
 async fn refused(fixture: &Fixture, question: Value) -> facts::Finding {
     let question = question.to_string();
-    let asked = fixture.admin().await.pack(PackRequest { question }).await;
+    let asked = fixture
+        .admin()
+        .await
+        .pack(PackRequest {
+            question,
+            ..PackRequest::default()
+        })
+        .await;
     finding(&asked.map(drop).expect_err("refused"))
 }
 

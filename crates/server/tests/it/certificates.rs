@@ -1,6 +1,8 @@
 //! The certificate of a session in its pack, and a record with the session that it belongs to. The second verifier
 //! says the same of each pack.
 
+mod kept;
+
 use crate::harness::{Fixture, PROGRAM, estate, program};
 use crate::packs::{Recording, pack};
 use ledger::body::{Body as _, Coverage, Intent, Outcome, SessionStart};

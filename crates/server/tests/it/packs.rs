@@ -16,7 +16,12 @@ const OTHER: &str = "spiffe://example.org/reporting/nightly";
 pub(crate) async fn pack(fixture: &Fixture, question: &str) -> Vec<u8> {
     let question = question.to_owned();
     let mut admin = fixture.admin().await;
-    let stream = admin.pack(PackRequest { question }).await;
+    let stream = admin
+        .pack(PackRequest {
+            question,
+            ..PackRequest::default()
+        })
+        .await;
     let mut stream = stream.unwrap().into_inner();
     let mut pack = Vec::new();
     while let Some(chunk) = stream.message().await.unwrap() {

@@ -72,6 +72,7 @@ async fn a_restored_old_backup_signs_nothing() {
     // Not even that it started, or was asked.
     let request = proto::v1::PackRequest {
         question: r#"{"kind":"record","ledger":"server","index":0}"#.to_owned(),
+        ..proto::v1::PackRequest::default()
     };
     let refused = fixture.admin().await.pack(request).await.err().unwrap();
     assert_eq!(finding(&refused).code, "SERVER-BEHIND-PEER");

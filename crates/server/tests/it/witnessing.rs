@@ -285,7 +285,10 @@ impl Scene {
             .fixture
             .admin()
             .await
-            .pack(PackRequest { question })
+            .pack(PackRequest {
+                question,
+                ..PackRequest::default()
+            })
             .await
             .unwrap()
             .into_inner();

@@ -6,7 +6,7 @@ use ledger::body::{Body as _, Issuance, SessionStart};
 use ledger::pack::{CertificateCheck as _, PackRecord, Trust};
 use ledger::{Decimal, Digest, Origin, Record, Stamp};
 use spiffe::LeafParams;
-use spiffe::recorded::Certificates;
+use spiffe::recorded::{Certificates, fitting};
 
 const ISSUANCE: u64 = 4;
 
@@ -188,4 +188,47 @@ fn a_certificate_is_good_at_each_time_that_a_session_began_with_it() {
     world.sessions = vec![0, 31 * 86_400];
     let chain = world.domain.recorded_chain(&world.params);
     assert!(world.refused(&chain).1.starts_with("SVID-PATH"));
+}
+
+/// What a server puts into a pack by itself is never what makes its reader refuse the pack.
+#[test]
+fn nothing_is_put_into_a_pack_that_its_reader_refuses() {
+    let mut world = World::new();
+    let chain = world.domain.recorded_chain(&world.params);
+    let [leaf, issuing] = [chain[0].clone(), chain[1].clone()];
+    let good = [leaf.clone(), issuing.clone()];
+    assert_eq!(
+        fitting(std::slice::from_ref(&good), &world.records(), &world.trust),
+        chain
+    );
+
+    let other = Domain::new("example.org");
+    let mut unsigned = leaf.clone();
+    *unsigned.last_mut().unwrap() ^= 1;
+    let foreign = other
+        .recorded_chain(&other.leaf_params("payments/api", key(Algorithm::EcdsaP256).as_ref()));
+    let chains = [
+        [unsigned, issuing.clone()],
+        [leaf.clone(), other.issuing.certificate().to_vec()],
+        [foreign[0].clone(), foreign[1].clone()],
+        [b"no certificate".to_vec(), issuing.clone()],
+        // An authority in the place of the SVID.
+        [issuing.clone(), issuing],
+        good.clone(),
+    ];
+    let fit = fitting(&chains, &world.records(), &world.trust);
+    assert_eq!(fit, chain);
+    assert!(world.check(&fit).is_ok());
+
+    let none = |world: &World| {
+        fitting(std::slice::from_ref(&good), &world.records(), &world.trust).is_empty()
+    };
+    // Whose clock was ahead, so that the SVID had ended.
+    world.sessions = vec![0, 4_000];
+    assert!(none(&world));
+    world.sessions = vec![0];
+    world.trust.x509_authorities = vec![other.root.certificate().to_vec()];
+    assert!(none(&world));
+    world.trust.x509_authorities.clear();
+    assert!(none(&world));
 }

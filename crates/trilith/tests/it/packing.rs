@@ -153,6 +153,28 @@ fn a_certificate_that_one_holds_stands_beside_its_issuance() {
     let page = std::fs::read_to_string(site.path("a.html")).expect("a page");
     assert!(page.contains("in the pack, SHA-256") && page.contains(sha256));
 
+    // The server has put it in by itself, as it is; where it is not to be, it is not.
+    let held = std::fs::read(site.path("a.pack")).expect("a pack");
+    let output = site.run(&["pack", "--issuance", &serial, "--output", "own.pack"]);
+    assert!(output.status.success(), "{}", said(&output));
+    let verified = |pack: &str, trust: &str| {
+        let output = site.run(&["verify", pack, "--trust", trust, "--json"]);
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        (output.status.code(), told)
+    };
+    let (code, told) = verified("own.pack", "trust.json");
+    assert_eq!(code, Some(0), "{told:#}");
+    let own = told
+        .pointer("/certificates/0/sha256")
+        .and_then(Value::as_str);
+    assert_eq!(own, Some(sha256), "{told:#}");
+    let output = site.run(&[&asked[..], &["--without-certificates"]].concat());
+    assert!(output.status.success(), "{}", said(&output));
+    let (code, told) = verified("a.pack", "trust.json");
+    assert_eq!(code, Some(0), "{told:#}");
+    assert_eq!(told["certificates"], serde_json::json!([]), "{told:#}");
+    std::fs::write(site.path("a.pack"), held).expect("written");
+
     // Whoever trusts no root of it is told what to do.
     let mut trust: Value =
         serde_json::from_slice(&std::fs::read(site.path("trust.json")).expect("a file"))
@@ -166,7 +188,9 @@ fn a_certificate_that_one_holds_stands_beside_its_issuance() {
     let told = said(&output);
     assert_eq!(output.status.code(), Some(3), "{told}");
     assert!(
-        told.contains("PACK-CERTIFICATE") && told.contains("`trilith trust`"),
+        told.contains("PACK-CERTIFICATE")
+            && told.contains("`trilith trust`")
+            && told.contains("--without-certificates"),
         "{told}"
     );
 

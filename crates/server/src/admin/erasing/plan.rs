@@ -184,6 +184,11 @@ impl Plan {
         self.items.iter().map(|item| item.sha256).collect()
     }
 
+    /// Of the records that name the contents, as far as the ledger was read.
+    pub(super) fn places(&self) -> Vec<u64> {
+        self.asking.places.clone()
+    }
+
     /// Sets apart what somebody lives by, or is about to name: what is not `marked`, where something is.
     pub(super) fn judged(mut self, core: &Core, marked: Option<&Marked>) -> Result<Self, Refusal> {
         self.ask(core)?;

@@ -2,7 +2,8 @@
 //! changes of the estate and verdicts over the server's.
 
 use super::{
-    Collector, MOST_ACCESSES, MOST_RECORDS, Unopened, failed, known, newest_anchors, sources, walk,
+    Collector, MOST_ACCESSES, MOST_RECORDS, Under, Unopened, failed, known, newest_anchors,
+    sources, walk,
 };
 use crate::admin::acts;
 use crate::core::Core;
@@ -10,9 +11,8 @@ use crate::refusal::Refusal;
 use facts::Finding;
 use ledger::RecordType;
 use ledger::pack::{Answers, Question};
-use ledger_store::{Head, Reader};
+use ledger_store::Reader;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 /// The places that answer in one ledger, if they are not too many for a pack.
 fn answers(
@@ -40,11 +40,7 @@ fn answers(
 }
 
 /// A lifetime, a change of the estate, or a verdict.
-pub(super) fn of_server(
-    core: &Core,
-    question: Question,
-    head: Arc<Head>,
-) -> Result<Vec<u8>, Refusal> {
+pub(super) fn of_server(core: &Core, question: Question, head: Under) -> Result<Vec<u8>, Refusal> {
     let question = named_in_full(core, question)?;
     let origin = core.ledger_key.origin().as_str();
     let ledger = (core.journal.reader(), head.checkpoint.size);
@@ -60,7 +56,7 @@ pub(super) fn of_server(
         collector.own(index)?;
     }
     collector.own_tiles()?;
-    Ok(collector.builder.build())
+    Ok(collector.build())
 }
 
 /// A session, or a period.
@@ -68,7 +64,7 @@ pub(super) fn of_gateways(
     core: &Core,
     question: Question,
     known_before: Vec<Unopened>,
-    head: Arc<Head>,
+    head: Under,
 ) -> Result<Vec<u8>, Refusal> {
     let question = named_in_full(core, question)?;
     let size = head.checkpoint.size;
@@ -102,7 +98,7 @@ pub(super) fn of_gateways(
     if !any {
         answers_nothing(core, &question)?;
     }
-    Ok(collector.builder.build())
+    Ok(collector.build())
 }
 
 /// As it stands in the pack: ledgers by their origins, identities by their SPIFFE IDs.

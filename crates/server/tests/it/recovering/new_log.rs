@@ -58,7 +58,14 @@ impl Scene {
 
 async fn pack(fixture: &Fixture, index: u64) -> Vec<u8> {
     let question = format!("{{\"kind\":\"record\",\"ledger\":\"\",\"index\":{index}}}");
-    let asked = fixture.admin().await.pack(PackRequest { question }).await;
+    let asked = fixture
+        .admin()
+        .await
+        .pack(PackRequest {
+            question,
+            ..PackRequest::default()
+        })
+        .await;
     let mut stream = asked.unwrap().into_inner();
     let mut pack = Vec::new();
     while let Some(chunk) = stream.message().await.unwrap() {

@@ -1,0 +1,418 @@
+//! The certificates that were issued, kept beside the ledger so that packs have them
+//! ([decision 0035](../../../docs/decisions/0035-certificates-in-packs-and-free-text.md)).
+//!
+//! Of an SVID is kept what the ledger does not have: record, place and inclusion proof stand in its receipt, and are put
+//! back from the ledger when it is read. One file has those of 4,096 places; an issuance finds its own by its place and
+//! by what it commits to. Each authority that issued stands once, by the digest of its key.
+//!
+//! No issuance waits for it, and nothing rests on it: one thread writes, without forcing it out, so that a crash of the
+//! machine may lose the newest. Whoever writes to this folder gains nothing: what does not belong to its issuance, or is
+//! not signed by the authority, is put into no pack.
+//!
+//! A certificate goes with the opening of its issuance's commitment, and as long as that stays it does. INVARIANT: of
+//! an opening that is erased no certificate is read, whatever stands in the files.
+
+mod frame;
+
+use self::frame::{Frame, frames};
+use ledger::body::Issuance;
+use ledger::{HexDigest, Receipt};
+use ledger_store::Reader;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+/// In the data directory.
+pub(crate) const FOLDER: &str = "certificates";
+/// Places of one file: 2^12.
+const PLACES: u32 = 12;
+/// Files of one folder: 2^10.
+const FILES: u32 = 10;
+/// Bytes of a file that are looked at: 4,096 certificates have a tenth of it.
+const LARGEST: u64 = 64 << 20;
+/// Certificates that wait for the disk, at most; what comes then is not kept.
+const WAITING: usize = 16_384;
+/// Certificates that are written together.
+const TOGETHER: usize = 1_024;
+/// Files that are open at once: issuances come nearly in the order of their places.
+const OPEN: usize = 2;
+const AUTHORITIES: &str = "authorities";
+
+/// What is kept. The thread behind it ends with the last handle, when all is written.
+pub(crate) struct Certificates {
+    dir: PathBuf,
+    /// Whether more is kept.
+    keeps: bool,
+    acts: SyncSender<Act>,
+}
+
+/// What was just signed.
+struct Signed {
+    receipt: Receipt,
+    commit: HexDigest,
+    /// SHA-256 of the SPKI of the authority, and its certificate.
+    issuer: [u8; 32],
+    authority: Vec<u8>,
+    leaf: Vec<u8>,
+}
+
+enum Act {
+    Keep(Box<Signed>),
+    /// Answered when all before it is written.
+    Written(SyncSender<()>),
+    Erase {
+        commits: Vec<HexDigest>,
+        places: Vec<u64>,
+        done: SyncSender<io::Result<u64>>,
+    },
+}
+
+impl Certificates {
+    /// Those in `dir`, which is made when there is something to keep.
+    pub(crate) fn start(dir: PathBuf, keeps: bool) -> io::Result<Self> {
+        let (acts, waiting) = sync_channel(WAITING);
+        let writer = Writer::new(dir.clone());
+        std::thread::Builder::new()
+            .name("certificates".to_owned())
+            .spawn(move || writer.run(&waiting))?;
+        Ok(Self { dir, keeps, acts })
+    }
+
+    /// Keeps what was signed. Waits for nobody; where the disk is too slow for it, it is not kept.
+    pub(crate) fn keep(
+        &self,
+        receipt: Receipt,
+        commit: HexDigest,
+        issuer: [u8; 32],
+        chain: &[Vec<u8>],
+    ) {
+        let (true, [leaf, authority]) = (self.keeps, chain) else {
+            return;
+        };
+        let signed = Signed {
+            receipt,
+            commit,
+            issuer,
+            authority: authority.clone(),
+            leaf: leaf.clone(),
+        };
+        if self.acts.try_send(Act::Keep(Box::new(signed))).is_err() {
+            tracing::debug!("a certificate is not kept for packs: the disk does not keep up");
+        }
+    }
+
+    /// Returns when all that came before is written. Blocks.
+    pub(crate) fn written(&self) {
+        let (done, wait) = sync_channel(1);
+        if self.acts.send(Act::Written(done)).is_ok() {
+            // The thread may have ended, and then there is nothing to wait for.
+            let _ended = wait.recv();
+        }
+    }
+
+    /// SVIDs of these issuances with the authorities that issued them, as far as they are kept. Nothing vouches for
+    /// them yet. Blocks.
+    pub(crate) fn find(&self, ledger: &Reader, wanted: &[(u64, Issuance)]) -> Vec<[Vec<u8>; 2]> {
+        self.written();
+        let mut last: Option<(u64, Vec<u8>)> = None;
+        let mut authorities: HashMap<[u8; 32], Option<Vec<u8>>> = HashMap::new();
+        let mut found = Vec::new();
+        for (index, issuance) in wanted {
+            let number = index >> PLACES;
+            if last.as_ref().is_none_or(|(at, _)| *at != number) {
+                let bytes = read(&file_of(&self.dir, number)).unwrap_or_default();
+                last = Some((number, bytes));
+            }
+            let Some((_, bytes)) = &last else {
+                continue;
+            };
+            let commit = HexDigest(issuance.commit.0.0);
+            let of = frames(bytes)
+                .map(|(_, frame)| frame)
+                .filter(|frame| frame.index == *index && frame.commit == commit);
+            let leaves: Vec<Vec<u8>> = of.filter_map(|frame| whole(&frame, ledger)).collect();
+            if leaves.is_empty() {
+                continue;
+            }
+            let authority = authorities
+                .entry(issuance.issuer.0)
+                .or_insert_with(|| read(&authority_file(&self.dir, &issuance.issuer.0)).ok());
+            if let Some(authority) = authority {
+                found.extend(leaves.into_iter().map(|leaf| [leaf, authority.clone()]));
+            }
+        }
+        found
+    }
+
+    /// Writes over the certificates of issuances that commit to one of `commits` and stand at one of `places`; durable
+    /// when it returns. Returns how many there were. Blocks.
+    pub(crate) fn erase(&self, commits: &[HexDigest], places: Vec<u64>) -> io::Result<u64> {
+        let (done, wait) = sync_channel(1);
+        let commits = commits.to_vec();
+        let ended = || io::Error::other("the thread that keeps certificates has ended");
+        let act = Act::Erase {
+            commits,
+            places,
+            done,
+        };
+        self.acts.send(act).map_err(|_ended| ended())?;
+        wait.recv().map_err(|_ended| ended())?
+    }
+}
+
+/// As [`Certificates::erase`], at whichever place, in a folder that nobody writes to: after a crash, or in one that a
+/// backup has brought back.
+pub(crate) fn erase_everywhere(dir: &Path, commits: &[HexDigest]) -> io::Result<u64> {
+    let commits: HashSet<HexDigest> = commits.iter().copied().collect();
+    let mut erased = 0;
+    for folder in listed(dir)? {
+        if folder.ends_with(AUTHORITIES) || !folder.is_dir() {
+            continue;
+        }
+        for path in listed(&folder)? {
+            erased += write_over(&path, &commits)?;
+        }
+    }
+    Ok(erased)
+}
+
+/// The thread that writes.
+struct Writer {
+    dir: PathBuf,
+    open: BTreeMap<u64, Open>,
+    /// That are kept.
+    authorities: HashSet<[u8; 32]>,
+    /// In this run: what was signed just before and comes just after is not kept.
+    erased: HashSet<HexDigest>,
+    /// That the disk takes nothing was told.
+    failing: bool,
+}
+
+/// A file that is written to, and where it ends.
+struct Open {
+    file: File,
+    end: u64,
+}
+
+impl Writer {
+    fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            open: BTreeMap::new(),
+            authorities: HashSet::new(),
+            erased: HashSet::new(),
+            failing: false,
+        }
+    }
+
+    fn run(mut self, acts: &Receiver<Act>) {
+        while let Ok(first) = acts.recv() {
+            let mut signed = Vec::new();
+            let mut next = Some(first);
+            while let Some(act) = next {
+                match act {
+                    Act::Keep(one) => signed.push(*one),
+                    act => {
+                        self.keep(std::mem::take(&mut signed));
+                        self.answer(act);
+                    }
+                }
+                next = match signed.len() {
+                    0..TOGETHER => acts.try_recv().ok(),
+                    _ => None,
+                };
+            }
+            self.keep(signed);
+        }
+    }
+
+    fn answer(&mut self, act: Act) {
+        match act {
+            Act::Keep(one) => self.keep(vec![*one]),
+            Act::Written(done) => {
+                // Whoever asked may have gone away.
+                let _gone = done.send(());
+            }
+            Act::Erase {
+                commits,
+                places,
+                done,
+            } => {
+                let commits: HashSet<HexDigest> = commits.into_iter().collect();
+                let numbers: BTreeSet<u64> = places.iter().map(|index| index >> PLACES).collect();
+                let erased: io::Result<u64> = numbers.iter().try_fold(0, |erased, number| {
+                    Ok(erased + write_over(&file_of(&self.dir, *number), &commits)?)
+                });
+                self.erased.extend(commits);
+                drop(done.send(erased));
+            }
+        }
+    }
+
+    /// What cannot be kept is not: whoever was issued it has it.
+    fn keep(&mut self, signed: Vec<Signed>) {
+        if signed.is_empty() {
+            return;
+        }
+        let mut files: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+        let mut outcome = Ok(());
+        for one in signed {
+            if self.erased.contains(&one.commit) {
+                continue;
+            }
+            outcome = outcome.and(self.authority(&one));
+            if let Some(frame) = framed(&one) {
+                let file = files.entry(one.receipt.index >> PLACES).or_default();
+                file.extend(frame);
+            }
+        }
+        for (number, bytes) in files {
+            let written = self.append(number, &bytes);
+            if written.is_err() {
+                // Where it ends is looked up anew.
+                self.open.remove(&number);
+            }
+            outcome = outcome.and(written);
+        }
+        match outcome {
+            Ok(()) => self.failing = false,
+            Err(error) if !self.failing => {
+                self.failing = true;
+                tracing::warn!(%error, "certificates are not kept for packs");
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn authority(&mut self, one: &Signed) -> io::Result<()> {
+        if self.authorities.contains(&one.issuer) {
+            return Ok(());
+        }
+        let path = authority_file(&self.dir, &one.issuer);
+        if !path.exists() {
+            make_parent(&path)?;
+            let beside = path.with_extension("new");
+            std::fs::write(&beside, &one.authority)?;
+            std::fs::rename(&beside, &path)?;
+        }
+        self.authorities.insert(one.issuer);
+        Ok(())
+    }
+
+    fn append(&mut self, number: u64, bytes: &[u8]) -> io::Result<()> {
+        if !self.open.contains_key(&number) {
+            while self.open.len() >= OPEN {
+                self.open.pop_first();
+            }
+            let opened = open(&file_of(&self.dir, number))?;
+            self.open.insert(number, opened);
+        }
+        let Some(Open { file, end }) = self.open.get_mut(&number) else {
+            return Ok(());
+        };
+        file.write_all_at(bytes, *end)?;
+        *end += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+/// What of a certificate is kept. `None` if the receipt does not stand in it as the ledger would have it.
+fn framed(one: &Signed) -> Option<Vec<u8>> {
+    let again = one.receipt.of_ledger();
+    let windows = one.leaf.windows(again.len());
+    let cut = windows.into_iter().position(|window| window == again)?;
+    let (before, rest) = one.leaf.split_at_checked(cut)?;
+    let after = rest.get(again.len()..)?;
+    let frame = Frame {
+        index: one.receipt.index,
+        commit: one.commit,
+        size: one.receipt.size().ok()?,
+        before,
+        after,
+    };
+    frame.encode()
+}
+
+/// The certificate, with what the ledger has of it.
+fn whole(frame: &Frame<'_>, ledger: &Reader) -> Option<Vec<u8>> {
+    let receipt = Receipt {
+        record: ledger.record(frame.index).ok()?.into_bytes(),
+        index: frame.index,
+        proof: ledger.inclusion(frame.index, frame.size).ok()?,
+        checkpoint: String::new(),
+    };
+    Some([frame.before, &receipt.of_ledger(), frame.after].concat())
+}
+
+/// A file to append to. What a crash has left behind the last whole frame is cut off.
+fn open(path: &Path) -> io::Result<Open> {
+    make_parent(path)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    let mut bytes = Vec::new();
+    (&file).take(LARGEST).read_to_end(&mut bytes)?;
+    let last = frames(&bytes).last();
+    let end = last.map_or(0, |(place, frame)| place.saturating_add(frame.length()));
+    let end = end as u64;
+    file.set_len(end)?;
+    Ok(Open { file, end })
+}
+
+/// Writes over the frames of one file that commit to one of `commits`.
+fn write_over(path: &Path, commits: &HashSet<HexDigest>) -> io::Result<u64> {
+    let bytes = match read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let theirs: Vec<(usize, Vec<u8>)> = frames(&bytes)
+        .filter(|(_, frame)| commits.contains(&frame.commit))
+        .map(|(place, frame)| (place, frame.erased()))
+        .collect();
+    if theirs.is_empty() {
+        return Ok(0);
+    }
+    let file = OpenOptions::new().write(true).open(path)?;
+    for (place, nothing) in &theirs {
+        file.write_all_at(nothing, *place as u64)?;
+    }
+    file.sync_data()?;
+    Ok(theirs.len() as u64)
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn make_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().unwrap_or(path);
+    DirBuilder::new().recursive(true).mode(0o700).create(parent)
+}
+
+/// What is in a folder; nothing if there is none.
+fn listed(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    match std::fs::read_dir(dir) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn file_of(dir: &Path, number: u64) -> PathBuf {
+    let folder = format!("{:08x}", number >> FILES);
+    dir.join(folder).join(format!("{number:012x}"))
+}
+
+fn authority_file(dir: &Path, issuer: &[u8; 32]) -> PathBuf {
+    dir.join(AUTHORITIES).join(crypto::hex::encode(issuer))
+}
