@@ -2,6 +2,7 @@
 //! here answer as the specification says, or as it does not; real ones are in the tests of `trilith`.
 
 mod new_log;
+mod rewound;
 
 use crate::follower::Gateway;
 use crate::harness::{DOMAIN, Fixture, PROGRAM, config_with, finding, get, metric, program};
@@ -36,6 +37,8 @@ struct Inner {
     cosigner: Cosigner,
     log: Option<LedgerKey>,
     last: Option<(u64, Hash, String)>,
+    /// What it has of another log, by the hash of its origin.
+    later: Option<(String, String)>,
     mood: Mood,
     conflicts: usize,
     asked: usize,
@@ -62,6 +65,7 @@ impl Witness {
             cosigner: Cosigner::new(name, key(algorithm)).unwrap(),
             log: None,
             last: None,
+            later: None,
             mood: Mood::Good,
             conflicts: 0,
             asked: 0,
@@ -120,7 +124,17 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-async fn latest(State(witness): State<Witness>) -> Response {
+async fn latest(
+    State(witness): State<Witness>,
+    axum::extract::Path(log): axum::extract::Path<String>,
+) -> Response {
+    let (mood, later) = witness.with(|inner| (inner.mood, inner.later.clone()));
+    if mood == Mood::Silent {
+        return StatusCode::GATEWAY_TIMEOUT.into_response();
+    }
+    if let Some((_, note)) = later.filter(|(of, _)| *of == log) {
+        return note.into_response();
+    }
     let shows = |mood| matches!(mood, Mood::Good | Mood::Contradicting);
     let last = witness.with(|inner| inner.last.clone().filter(|_| shows(inner.mood)));
     match last {

@@ -45,6 +45,8 @@ mod records;
 mod refs;
 mod registry;
 mod resources;
+#[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
+mod rewound;
 mod site;
 #[allow(
     clippy::indexing_slicing,
