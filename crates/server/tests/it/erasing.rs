@@ -1,5 +1,7 @@
 //! Erasing: the bytes are nowhere, and every proof is what it was.
 
+mod racing;
+
 use crate::approving::{Authors, HOUR_MS, now};
 use crate::attesting::{SLOW, connect};
 use crate::harness::{
