@@ -89,8 +89,8 @@ async fn what_joins_bring_while_it_is_erased_is_as_the_last_record_says() {
         let (fixture, tally, joining) = (&fixture, &tally, &joining);
         // Each is given away and comes back, while somebody erases what it has left.
         let joiners = MACHINES.map(|name| async move {
+            fixture.join(name).await;
             for round in 0..ROUNDS {
-                fixture.join(name).await;
                 let left = verdict(fixture, name).await;
                 let request = v1::RevokeRequest {
                     kind: "machine".to_owned(),
@@ -111,7 +111,8 @@ async fn what_joins_bring_while_it_is_erased_is_as_the_last_record_says() {
         let erasers = [0_u64, 1].map(|number| async move {
             let mut random = number + 7;
             while joining.load(Ordering::Relaxed) > 0 {
-                random = random.wrapping_mul(6_364_136_223_846_793_005) + 1;
+                random = random.wrapping_mul(6_364_136_223_846_793_005);
+                random = random.wrapping_add(1);
                 let pick = random >> 33;
                 let verdicts = fixture.records(&["verdict"]).await;
                 let place = usize::try_from(pick).unwrap() % verdicts.len().max(1);
