@@ -92,6 +92,18 @@ pub struct Pruning {
 /// `PRUNE-YOUNG`, `PRUNE-NOT-ANCHORED`, `PRUNE-NOTHING`, `PRUNE-NOT-A-GATEWAY`, `PRUNE-RUNNING`, `PRUNE-KEY`,
 /// `PRUNE-LEDGER`.
 pub fn prune(data_dir: &Path, ask: &Prune<'_>) -> Result<Pruning, Finding> {
+    prune_with(data_dir, ask, &Options::default())
+}
+
+/// As [`prune`], of a ledger that is opened so.
+///
+/// # Errors
+/// As [`prune`].
+pub fn prune_with(
+    data_dir: &Path,
+    ask: &Prune<'_>,
+    options: &Options,
+) -> Result<Pruning, Finding> {
     let youngest = ask.now.as_millis().saturating_sub(LEAST_MS);
     if ask.before.as_millis() > youngest {
         return Err(
@@ -130,7 +142,7 @@ pub fn prune(data_dir: &Path, ask: &Prune<'_>) -> Result<Pruning, Finding> {
         .map_err(|error| unusable(facts::with_causes(&error)))?
         .flatten()
         .ok_or_else(|| unusable("the key of this ledger is not there".to_owned()))?;
-    let ledger = Ledger::open(&dir, signer, origin.as_str(), &Options::default());
+    let ledger = Ledger::open(&dir, signer, origin.as_str(), options);
     let ledger = ledger.map_err(|error| unsound(&error))?;
     let pruned = on(&ledger, data_dir, ask)?;
     ledger.close().map_err(|error| unsound(&error))?;
