@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const ORIGIN: &str = "example.org/gateway/pg";
-const PRUNE: [&str; 9] = [
+static PRUNE: [&str; 9] = [
     "ledger",
     "prune",
     "--folder",

@@ -5,7 +5,7 @@ use crate::quorum::{Process, Site, free, said};
 use std::process::Command;
 
 const WITNESSED: &str = "[witnesses]\npolicy = \"witnesses.policy\"\ncadence_ms = 200\n";
-const NEW_LOG: [&str; 6] = [
+static NEW_LOG: [&str; 6] = [
     "server",
     "new-log",
     "--config",
