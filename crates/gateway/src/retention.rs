@@ -99,11 +99,7 @@ pub fn prune(data_dir: &Path, ask: &Prune<'_>) -> Result<Pruning, Finding> {
 ///
 /// # Errors
 /// As [`prune`].
-pub fn prune_with(
-    data_dir: &Path,
-    ask: &Prune<'_>,
-    options: &Options,
-) -> Result<Pruning, Finding> {
+pub fn prune_with(data_dir: &Path, ask: &Prune<'_>, options: &Options) -> Result<Pruning, Finding> {
     let youngest = ask.now.as_millis().saturating_sub(LEAST_MS);
     if ask.before.as_millis() > youngest {
         return Err(

@@ -40,7 +40,7 @@ impl Deadly {
     }
 }
 
-fn die() {
+fn die() -> ! {
     let own = rustix::process::getpid();
     rustix::process::kill_process(own, rustix::process::Signal::KILL).unwrap();
     loop {
@@ -172,7 +172,11 @@ fn whole(reader: &Reader, before: &[ledger::Hash]) -> Option<u64> {
     let mut at = minimum.unwrap_or(0);
     while at < size {
         for record in reader.read(at..size).unwrap() {
-            assert_eq!(leaf_hash(&record), before[usize::try_from(at).unwrap()], "{at}");
+            assert_eq!(
+                leaf_hash(&record),
+                before[usize::try_from(at).unwrap()],
+                "{at}"
+            );
             at += 1;
         }
     }
@@ -220,7 +224,11 @@ async fn who_is_killed_while_pruning_leaves_a_folder_that_opens_and_the_next_sta
             assert!(said.contains("pruned it"), "{said}");
             break;
         }
-        assert_eq!(child.status.code(), None, "step {step}: it was not killed: {said}");
+        assert_eq!(
+            child.status.code(),
+            None,
+            "step {step}: it was not killed: {said}"
+        );
         // For whoever reads it from outside, as it lies there.
         let folder = Folder::open(&dir.join("ledger")).unwrap();
         let seen = whole(folder.reader(), &before);
@@ -234,7 +242,10 @@ async fn who_is_killed_while_pruning_leaves_a_folder_that_opens_and_the_next_sta
             Some(minimum) => {
                 assert_eq!(minimum, expected, "step {step}");
                 let left = firsts(&dir);
-                assert!(left.get(1).is_none_or(|next| *next > minimum), "step {step}: {left:?}");
+                assert!(
+                    left.get(1).is_none_or(|next| *next > minimum),
+                    "step {step}: {left:?}"
+                );
                 assert_eq!(ask(&dir, 5, true).unwrap_err().code, "PRUNE-NOTHING");
                 done += 1;
             }
@@ -247,6 +258,9 @@ async fn who_is_killed_while_pruning_leaves_a_folder_that_opens_and_the_next_sta
             }
         }
     }
-    println!("killed at {} steps: {done} done, {not} not done", done + not);
+    println!(
+        "killed at {} steps: {done} done, {not} not done",
+        done + not
+    );
     assert!(done > 5 && not > 5, "{done} {not}");
 }

@@ -66,12 +66,7 @@ impl Shown {
             .unwrap_or_else(|_| Err(StartError::Failed("asking the witnesses".to_owned())))
     }
 
-    async fn by(
-        asked: &[Arc<Asked>],
-        policy: Policy,
-        key: &LedgerKey,
-        within: Duration,
-    ) -> Self {
+    async fn by(asked: &[Arc<Asked>], policy: Policy, key: &LedgerKey, within: Duration) -> Self {
         let until = Instant::now() + within;
         let mut asking = JoinSet::new();
         for one in asked {
@@ -101,8 +96,7 @@ impl Shown {
         state: Option<&State>,
     ) -> Vec<(String, Foreign)> {
         let ours = |head: &Checkpoint| {
-            head.size <= reader.size()
-                && reader.root(head.size).is_ok_and(|root| root == head.root)
+            head.size <= reader.size() && reader.root(head.size).is_ok_and(|root| root == head.root)
         };
         let given_up = |head: &Checkpoint| {
             state.is_some_and(|state| {

@@ -97,7 +97,11 @@ fn looking_through_a_folder_bears_that_files_vanish() {
     std::fs::write(&kept, SUBJECT).unwrap();
     let looking = std::thread::spawn({
         let dir = dir.path().to_owned();
-        move || (0..5_000).map(|_| holding(&dir, SUBJECT.as_bytes())).collect::<Vec<_>>()
+        move || {
+            (0..5_000)
+                .map(|_| holding(&dir, SUBJECT.as_bytes()))
+                .collect::<Vec<_>>()
+        }
     });
     while !looking.is_finished() {
         std::fs::write(&passing, "x").unwrap();

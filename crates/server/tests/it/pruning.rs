@@ -98,11 +98,18 @@ async fn a_pruned_gateway_goes_on_and_the_server_keeps_all_of_its_ledger() {
     let answer = complete(&scene.data()).unwrap();
     assert_eq!(answer.counts.complete, 200, "{:?}", answer.counts);
     assert_eq!(answer.unexplained(), 0, "{:?}", answer.found);
-    assert!(answer.anchored.is_some_and(|anchored| anchored.size > record));
+    assert!(
+        answer
+            .anchored
+            .is_some_and(|anchored| anchored.size > record)
+    );
     // A monitor that had looked goes on; one that had not is told, and finds all of it at the server.
     let more = early.round(now()).await.unwrap().looked;
     assert!(more > looked && more > record, "{more}");
-    let failure = watching(&scene, "late", &own).round(now()).await.unwrap_err();
+    let failure = watching(&scene, "late", &own)
+        .round(now())
+        .await
+        .unwrap_err();
     assert_eq!(failure.finding().code, "MONITOR-PRUNED");
     let kept = mirror(&scene).unwrap();
     let all = watching(&scene, "late", &kept).round(now()).await.unwrap();

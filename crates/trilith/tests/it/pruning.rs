@@ -91,7 +91,10 @@ fn killed_at_any_moment_it_is_run_again_and_nothing_else_is_gone() {
     let root = before.reader().root(size).expect("a root");
     let plan = PRUNE.split_last().expect("an argument").1;
     let planned = site.good(plan);
-    assert!(planned.contains("would prune records 1 to 1023"), "{planned}");
+    assert!(
+        planned.contains("would prune records 1 to 1023"),
+        "{planned}"
+    );
     copy(&site.path("gateway"), &site.path("kept"));
     // How long a whole one takes, so that kills fall before, into and after it.
     let begun = Instant::now();
@@ -102,9 +105,15 @@ fn killed_at_any_moment_it_is_run_again_and_nothing_else_is_gone() {
         std::fs::remove_dir_all(site.path("gateway")).expect("removed");
         copy(&site.path("kept"), &site.path("gateway"));
         let mut command = site.command();
-        command.args(PRUNE).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(PRUNE)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let mut child = command.spawn().expect("it starts");
-        std::thread::sleep(took.mul_f64(f64::from(round) / 12.0).min(Duration::from_secs(10)));
+        std::thread::sleep(
+            took.mul_f64(f64::from(round) / 12.0)
+                .min(Duration::from_secs(10)),
+        );
         let _ended = child.kill();
         child.wait().expect("it is gone");
 
@@ -118,7 +127,11 @@ fn killed_at_any_moment_it_is_run_again_and_nothing_else_is_gone() {
             "--json",
         ]);
         let recorded = found.contains("retention 5 days");
-        assert_eq!(site.ledger().reader().pruned().is_some(), recorded, "{found}");
+        assert_eq!(
+            site.ledger().reader().pruned().is_some(),
+            recorded,
+            "{found}"
+        );
         if recorded {
             done += 1;
             site.refused(&PRUNE, 1, "PRUNE-NOTHING");
@@ -149,7 +162,9 @@ fn a_pruned_folder_says_what_is_gone_to_each_who_asks() {
         1,
         "RECORDS-PRUNED",
     );
-    let left = site.good(&["ledger", "search", "--folder", "gateway", "--type", "intent"]);
+    let left = site.good(&[
+        "ledger", "search", "--folder", "gateway", "--type", "intent",
+    ]);
     assert!(left.contains("records 1 to 1023 are gone"), "{left}");
     let folder = display(&site.path("gateway/ledger"));
     let state = display(&site.path("monitor"));

@@ -124,7 +124,10 @@ fn a_site_that_is_put_back_to_before_its_new_log_signs_nothing_where_a_witness_r
     let before = site.starts();
     let server = site.server(WITNESSED);
     let status = site.status();
-    assert_eq!(status["signing"]["code"], "SERVER-LINEAGE-WITNESSED", "{status:#}");
+    assert_eq!(
+        status["signing"]["code"], "SERVER-LINEAGE-WITNESSED",
+        "{status:#}"
+    );
     let refused = site.run(&["token", "create", "--node", "m1", "--pool", "demo"]);
     assert!(
         !refused.status.success() && said(&refused).contains("SERVER-LINEAGE-WITNESSED"),

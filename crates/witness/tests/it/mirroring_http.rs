@@ -447,7 +447,10 @@ fn a_witness_starts_without_the_one_copy_that_is_damaged() {
     let served = running.get(&format!("/mirror/{theirs}/checkpoint"));
     assert_eq!(served.status, 200);
     assert_eq!(shows(&running, &other, 300, SIZE), 200);
-    assert_eq!(running.add(&request(&other, "record", 300, SIZE)).status, 200);
+    assert_eq!(
+        running.add(&request(&other, "record", 300, SIZE)).status,
+        200
+    );
 
     // As the finding says: moved away, its entries are taken anew.
     std::fs::rename(&copy, copies.join("damaged")).unwrap();

@@ -134,7 +134,10 @@ async fn what_joins_bring_while_it_is_erased_is_as_the_last_record_says() {
         "ERASE-NOTHING",
         "SERVER-BUSY",
     ];
-    assert!(told.keys().all(|code| known.contains(&code.as_str())), "{told:?}");
+    assert!(
+        told.keys().all(|code| known.contains(&code.as_str())),
+        "{told:?}"
+    );
     assert!(told.contains_key("done"), "{told:?}");
     as_the_last_words_say(&fixture).await;
     fixture.restart().await;
