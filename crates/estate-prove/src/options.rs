@@ -16,6 +16,8 @@ pub struct Options {
     pub find_second: Option<OsString>,
     /// Processes of each at once.
     pub processes: usize,
+    /// For a process to start, and to answer questions whose answers are known.
+    pub start: Duration,
     /// For one question; after it the process is killed.
     pub question: Duration,
     /// For the whole proof; what is not proved by then is unknown.
@@ -78,6 +80,8 @@ impl Default for Options {
             find_second: None,
             // One for each core of the smallest machine that we plan for.
             processes: 2,
+            // They take milliseconds; one that has not answered by then is none.
+            start: Duration::from_secs(5),
             // Ordinary invariants take milliseconds; past this an operator waits for nothing.
             question: Duration::from_secs(10),
             total: Duration::from_secs(60),

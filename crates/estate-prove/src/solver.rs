@@ -7,7 +7,6 @@ use cedar_policy_symcc::SmtLibScript;
 use cedar_policy_symcc::solver::{Decision, DecisionWithModel, Solver, SolverError};
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 use tokio::io::{
     AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter,
 };
@@ -15,7 +14,6 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// Longer than any model that a counterexample needs.
 const MAX_ANSWER_BYTES: u64 = 4 * 1024 * 1024;
-const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// `sh` sets the limit on address space and becomes the solver: no code of ours runs between fork
 /// and exec.
 const LIMITED: &str = "ulimit -v \"$1\" && shift && exec \"$@\"";
@@ -98,7 +96,7 @@ impl Process {
             dialect,
             script: Vec::new(),
         };
-        match tokio::time::timeout(START_TIMEOUT, process.rehearse()).await {
+        match tokio::time::timeout(options.start, process.rehearse()).await {
             Err(_) => Err(unusable(format!(
                 "{} does not answer",
                 options.solver.display()
@@ -234,7 +232,7 @@ pub(crate) async fn version(options: &Options) -> Option<String> {
         .ok()?;
     let mut output = BufReader::new(child.stdout.take()?);
     let mut budget = 4096;
-    let first = tokio::time::timeout(START_TIMEOUT, line(&mut output, &mut budget))
+    let first = tokio::time::timeout(options.start, line(&mut output, &mut budget))
         .await
         .ok()?
         .ok()?;

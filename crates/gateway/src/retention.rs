@@ -91,6 +91,14 @@ pub struct Pruning {
 /// `PRUNE-YOUNG`, `PRUNE-NOT-ANCHORED`, `PRUNE-NOTHING`, `PRUNE-NOT-A-GATEWAY`, `PRUNE-RUNNING`, `PRUNE-KEY`,
 /// `PRUNE-LEDGER`.
 pub fn prune(data_dir: &Path, ask: &Prune<'_>) -> Result<Pruning, Finding> {
+    prune_with(data_dir, ask, &Options::default())
+}
+
+/// As [`prune`], of a ledger that is opened so.
+///
+/// # Errors
+/// As [`prune`].
+pub fn prune_with(data_dir: &Path, ask: &Prune<'_>, options: &Options) -> Result<Pruning, Finding> {
     let youngest = ask.now.as_millis().saturating_sub(LEAST_MS);
     if ask.before.as_millis() > youngest {
         return Err(
@@ -126,8 +134,12 @@ pub fn prune(data_dir: &Path, ask: &Prune<'_>) -> Result<Pruning, Finding> {
         CoreError::Refused(finding) if finding.code == UNFINISHED => finding,
         error => unusable(facts::with_causes(&error)),
     };
+    // Opening it would make it.
+    if !keys.is_dir() {
+        return Err(unusable("the key of this ledger is not there".to_owned()));
+    }
     let held = Keys::open(&keys, origin.as_str(), false).map_err(told)?;
-    let ledger = Ledger::open_signed(&dir, held.signer.clone(), &Options::default());
+    let ledger = Ledger::open_signed(&dir, held.signer.clone(), options);
     let ledger = ledger.map_err(|error| unsound(&error))?;
     held.have_begun(ledger.reader()).map_err(told)?;
     let pruned = on(&ledger, data_dir, ask)?;

@@ -134,13 +134,13 @@ impl Source {
         };
         match self {
             Self::Ledger(_, None) => Ok(None),
-            Self::Ledger(folder, Some(opened)) => match opened.reader().tile(path) {
-                // As over HTTP: gone, and no fault.
-                Err(StoreError::Pruned { .. }) => Ok(None),
-                read => read.map_err(|error| {
-                    unreachable(&folder.display().to_string(), facts::with_causes(&error))
-                }),
-            },
+            Self::Ledger(folder, Some(opened)) => {
+                let folder = folder.display().to_string();
+                opened.reader().tile(path).map_err(|error| match error {
+                    StoreError::Pruned { .. } => pruned(&folder, &error),
+                    error => unreachable(&folder, facts::with_causes(&error)),
+                })
+            }
             Self::Files(folder) => file(&folder.join(path.to_string()), most),
             Self::Http(address) => {
                 let path = path.to_string();
@@ -271,6 +271,22 @@ pub(crate) fn unreachable(what: &str, why: impl std::fmt::Display) -> Failure {
             format!("{what} cannot be read: {why}"),
         )
         .next("look at the address and at the log's server; it is tried again"),
+    )
+}
+
+/// Its owner has taken records away, as one of the ledger's own says: whoever has looked at them before goes on.
+fn pruned(folder: &str, error: &StoreError) -> Failure {
+    Failure::Broken(
+        Finding::new(
+            "MONITOR-PRUNED",
+            format!("records of {folder} that were not looked at are gone"),
+        )
+        .expected("every record since the monitor began")
+        .observed(facts::with_causes(error))
+        .next(
+            "watch the server's mirror of this ledger, which has them all (`folder = \"…/mirrors/…\"`), or begin with what \
+             comes from now on: `begin = \"now\"` under [log], and an empty `state_dir`",
+        ),
     )
 }
 

@@ -92,7 +92,11 @@ impl<'a> View<'a> {
         let (head, source) = (self.head, self.source);
         let path = TilePath::at(Kind::Entries, index / WIDTH, head.size);
         let path = path.ok_or_else(|| wrong(source, head, "there is no such tile"))?;
-        let Some(bundle) = source.tile(&path).await? else {
+        let bundle = match source.tile(&path).await {
+            Err(failure) if failure.finding().code == "MONITOR-PRUNED" => return Ok(None),
+            bundle => bundle?,
+        };
+        let Some(bundle) = bundle else {
             return Ok(None);
         };
         let place = usize::try_from(index % WIDTH).unwrap_or(usize::MAX);

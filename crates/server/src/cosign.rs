@@ -8,6 +8,7 @@
 
 mod ask;
 mod mirror;
+mod shown;
 mod witness;
 
 use crate::config;
@@ -26,6 +27,8 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use witness::{Lines, Standing, Target};
+
+pub(crate) use shown::Shown;
 
 /// In the data directory.
 const FILE: &str = "witnessed";
@@ -78,7 +81,9 @@ pub(crate) struct Witnesses {
     policy: Policy,
     settings: config::Witnesses,
     key: LedgerKey,
-    asked: Vec<Asked>,
+    asked: Vec<Arc<Asked>>,
+    /// At the start somebody did not say what it has seen.
+    unheard: bool,
     path: PathBuf,
     newest: watch::Sender<Option<Arc<Witnessed>>>,
     /// What is known of each of `asked`.
@@ -94,30 +99,10 @@ impl Witnesses {
         data_dir: &Path,
         reader: &Reader,
         key: &LedgerKey,
+        unheard: bool,
     ) -> Result<Self, Finding> {
         let policy = settings.read(key).map_err(|error| error.finding())?;
-        let mut asked: Vec<Asked> = Vec::new();
-        for witness in policy.witnesses() {
-            let Some(url) = &witness.url else {
-                continue;
-            };
-            let mirrors = settings.mirrors.iter();
-            let mirrors = mirrors.filter(|name| *name == witness.key.name());
-            let mirrors: Vec<CosignerKey> = mirrors.map(|_| witness.key.clone()).take(1).collect();
-            if let Some(known) = asked.iter_mut().find(|known| known.url == *url) {
-                known.keys.push(witness.key.clone());
-                known.mirrors.extend(mirrors);
-                continue;
-            }
-            let address = Address::parse(url, || ask::tls(settings.ca.as_deref()));
-            let address = address.map_err(|what| config::ConfigError::Witnesses(what).finding())?;
-            asked.push(Asked {
-                url: url.clone(),
-                address,
-                keys: vec![witness.key.clone()],
-                mirrors,
-            });
-        }
+        let asked = addresses(settings, &policy)?;
         let path = data_dir.join(FILE);
         let newest = kept(&path, reader, key, &policy);
         // Of a log that this one goes on from they have seen much, and of this one nothing.
@@ -132,6 +117,7 @@ impl Witnesses {
             key: key.clone(),
             policy,
             asked,
+            unheard,
             path,
         })
     }
@@ -191,6 +177,33 @@ impl Witnesses {
     }
 }
 
+/// Where the policy's witnesses are asked. Blocks on the disk.
+fn addresses(settings: &config::Witnesses, policy: &Policy) -> Result<Vec<Arc<Asked>>, Finding> {
+    let mut asked: Vec<Asked> = Vec::new();
+    for witness in policy.witnesses() {
+        let Some(url) = &witness.url else {
+            continue;
+        };
+        let mirrors = settings.mirrors.iter();
+        let mirrors = mirrors.filter(|name| *name == witness.key.name());
+        let mirrors: Vec<CosignerKey> = mirrors.map(|_| witness.key.clone()).take(1).collect();
+        if let Some(known) = asked.iter_mut().find(|known| known.url == *url) {
+            known.keys.push(witness.key.clone());
+            known.mirrors.extend(mirrors);
+            continue;
+        }
+        let address = Address::parse(url, || ask::tls(settings.ca.as_deref()));
+        let address = address.map_err(|what| config::ConfigError::Witnesses(what).finding())?;
+        asked.push(Asked {
+            url: url.clone(),
+            address,
+            keys: vec![witness.key.clone()],
+            mirrors,
+        });
+    }
+    Ok(asked.into_iter().map(Arc::new).collect())
+}
+
 /// What an earlier run kept, if it still is what the policy asks for and of this ledger. It is public and vouches
 /// for itself; lost or put back, the witnesses are asked again.
 fn kept(path: &Path, reader: &Reader, key: &LedgerKey, policy: &Policy) -> Option<Arc<Witnessed>> {
@@ -247,6 +260,7 @@ pub(crate) async fn run(core: Arc<Core>) {
         let (core, target, lines) = (Arc::clone(&core), target.clone(), lines.clone());
         asking.spawn(witness::each(core, at, target, lines));
     }
+    asking.spawn(shown::again(Arc::clone(&core)));
     let mut ticks = tokio::time::interval(witnesses.settings.cadence());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut round: Option<Round> = None;
@@ -396,16 +410,31 @@ async fn contradicted(core: &Arc<Core>, asked: &Asked, within: Duration) {
             return;
         }
     };
-    let Ok(parsed) = Note::parse(&note) else {
-        return;
+    let ours = |head: &Checkpoint| core.has(head.size, &head.root);
+    let given_up = |head: &Checkpoint| {
+        let (state, began) = (core.state(), crate::lineage::began(key));
+        state.recovered(head.size, &head.root).is_some()
+            || state.given_up(head.size, began).is_some()
     };
+    if let Some(head) = foreign(asked, key, &note, ours, given_up) {
+        crate::follow::contradicted(core, &asked.url, head).await;
+    }
+}
+
+/// The head in a witness's note, if the ledger's key and the witness have signed it and it is not of this ledger.
+fn foreign(
+    asked: &Asked,
+    key: &LedgerKey,
+    note: &str,
+    ours: impl Fn(&Checkpoint) -> bool,
+    given_up: impl Fn(&Checkpoint) -> bool,
+) -> Option<Foreign> {
+    let parsed = Note::parse(note).ok()?;
     let note = parsed.strip(key).to_string();
-    let Ok(head) = Checkpoint::open(&note, key) else {
-        return;
-    };
+    let head = Checkpoint::open(&note, key).ok()?;
     // What a key that was replaced signs stops nobody.
-    if head.origin != *key.origin() || core.has(head.size, &head.root) {
-        return;
+    if head.origin != *key.origin() || ours(&head) {
+        return None;
     }
     let cosigned = |key: &CosignerKey| matches!(key.verify(&parsed), Ok(Some(_)));
     if !asked.keys.iter().any(cosigned) {
@@ -414,26 +443,20 @@ async fn contradicted(core: &Arc<Core>, asked: &Asked, within: Duration) {
             size = head.size,
             "a witness shows another ledger without a line of its own"
         );
-        return;
+        return None;
     }
-    let given_up = {
-        let (state, began) = (core.state(), crate::lineage::began(key));
-        state.recovered(head.size, &head.root).is_some()
-            || state.given_up(head.size, began).is_some()
-    };
     // The operator has decided that already, when nobody was asked.
-    if given_up {
+    if given_up(&head) {
         tracing::warn!(
             url = asked.url,
             size = head.size,
             "a witness has cosigned what a recovery gave up: it refuses this ledger"
         );
-        return;
+        return None;
     }
-    let head = Foreign {
+    Some(Foreign {
         size: head.size,
         root: head.root,
         note: Some(note),
-    };
-    crate::follow::contradicted(core, &asked.url, head).await;
+    })
 }

@@ -143,6 +143,9 @@ async fn add_entries(
 /// The mirror checkpoint of a log.
 async fn mirrored(State(shared): State<Shared>, Path(log): Path<String>) -> Response {
     let log = log.parse::<HexDigest>().ok();
+    if let Some(response) = shared.unread(log.as_ref()) {
+        return response;
+    }
     let mirror = shared.mirror.as_ref();
     let Some(note) = mirror
         .zip(log)
@@ -159,6 +162,9 @@ async fn mirrored(State(shared): State<Shared>, Path(log): Path<String>) -> Resp
 
 async fn tile(State(shared): State<Shared>, Path((log, path)): Path<(String, String)>) -> Response {
     let log = log.parse::<HexDigest>().ok();
+    if let Some(response) = shared.unread(log.as_ref()) {
+        return response;
+    }
     let path = format!("tile/{path}").parse::<TilePath>().ok();
     let (Some(mirror), Some((log, path))) = (shared.mirror.clone(), log.zip(path)) else {
         return shared.no_mirror();
@@ -195,6 +201,12 @@ impl Shared {
         let finding = Finding::new("WITNESS-MIRROR-ABSENT", "that is not mirrored here")
             .next("name the log by the SHA-256 of its origin, in lower-case hex; the operator adds logs, and `[mirror]`, in witness.toml");
         self.turned_away(StatusCode::NOT_FOUND, &finding, None)
+    }
+
+    /// Of a log whose files could not be believed at the start: neither gone nor there.
+    fn unread(&self, log: Option<&HexDigest>) -> Option<Response> {
+        let finding = self.mirror.as_ref()?.unread(log?)?;
+        Some(self.turned_away(StatusCode::SERVICE_UNAVAILABLE, finding, None))
     }
 
     fn upload_answer(
@@ -322,6 +334,9 @@ async fn healthz(State(shared): State<Shared>) -> Response {
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {
+    for (origin, damaged) in shared.mirror.iter().flat_map(|mirror| mirror.damaged()) {
+        shared.metrics.damaged(origin, damaged);
+    }
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     match shared.metrics.text() {
         Some(text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),

@@ -29,6 +29,7 @@ pub struct Metrics {
     pub forks: Family<Origin, Counter>,
     pub refused: Family<Code, Counter>,
     pub mirror_packages: Counter,
+    pub mirror_damaged: Family<Origin, Gauge>,
 }
 
 impl Default for Metrics {
@@ -42,6 +43,7 @@ impl Default for Metrics {
             forks: Family::default(),
             refused: Family::default(),
             mirror_packages: Counter::default(),
+            mirror_damaged: Family::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -79,6 +81,11 @@ impl Default for Metrics {
             "Packages of entries that the mirror has proven and kept",
             metrics.mirror_packages.clone(),
         );
+        registry.register(
+            "mirror_damaged",
+            "1 where what the mirror keeps of a log is not what was kept: nothing more of it is taken; else 0",
+            metrics.mirror_damaged.clone(),
+        );
         metrics
     }
 }
@@ -100,6 +107,12 @@ impl Metrics {
         self.stands(&cosigned.origin, cosigned.size);
         let time = self.time.get_or_create_owned(&origin);
         time.set(i64::try_from(unix).unwrap_or(i64::MAX));
+    }
+
+    /// Whether what is mirrored of a log was found to be damaged.
+    pub(crate) fn damaged(&self, origin: &str, damaged: bool) {
+        let gauge = self.mirror_damaged.get_or_create_owned(&of(origin));
+        gauge.set(i64::from(damaged));
     }
 
     pub(crate) fn refused(&self, refused: &Refused) {

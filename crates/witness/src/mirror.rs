@@ -47,6 +47,7 @@ pub struct Mirror {
 }
 
 struct Mirrored {
+    origin: String,
     files: Files,
     /// INVARIANT: held while anything of this log is written.
     copy: Mutex<Held>,
@@ -54,6 +55,8 @@ struct Mirrored {
     latest: RwLock<Option<Arc<str>>>,
     /// A file that is not what was kept: nothing more is taken of this log.
     damaged: OnceLock<PathBuf>,
+    /// It was so at the start: nothing of this log is served either.
+    unread: Option<Finding>,
 }
 
 struct Held {
@@ -73,8 +76,11 @@ pub struct Session {
 impl Mirror {
     /// Reads what is in `folder`, of those logs of the witness that `mirrored` says. Blocks on the disk.
     ///
+    /// What cannot be believed of one log is a matter of that log: nothing of it is taken, signed or served until the
+    /// next start, and the others go on.
+    ///
     /// # Errors
-    /// If there is anything that cannot be believed.
+    /// If the folder of a log cannot be made or written.
     pub fn open(
         disk: &Arc<dyn Disk>,
         folder: &Path,
@@ -90,7 +96,11 @@ impl Mirror {
                 disk: Arc::clone(disk),
                 folder: folder.join(log.to_string()),
             };
-            logs.insert(log, Mirrored::open(files, log, &cosigners)?);
+            let mirrored = match Mirrored::open(origin, files.clone(), log, &cosigners) {
+                Err(error) if error.is_of_one_log() => Mirrored::unread(origin, files, &error),
+                opened => opened?,
+            };
+            logs.insert(log, mirrored);
         }
         Ok(Self {
             witness,
@@ -106,6 +116,18 @@ impl Mirror {
     /// What checks the lines of this mirror.
     pub fn keys(&self) -> impl Iterator<Item = &CosignerKey> {
         self.cosigners.iter().map(Cosigner::key)
+    }
+
+    /// The logs that are mirrored, and whether what is kept of each was found to be damaged.
+    pub fn damaged(&self) -> impl Iterator<Item = (&str, bool)> {
+        let logs = self.logs.values();
+        logs.map(|log| (log.origin.as_str(), log.damaged.get().is_some()))
+    }
+
+    /// Why nothing of a log is served: what was kept of it could not be believed at the start.
+    #[must_use]
+    pub fn unread(&self, log: &HexDigest) -> Option<&Finding> {
+        self.logs.get(log)?.unread.as_ref()
     }
 
     /// The mirror checkpoint, with the log's lines and this mirror's.
@@ -362,7 +384,12 @@ impl Mirror {
 }
 
 impl Mirrored {
-    fn open(files: Files, log: HexDigest, cosigners: &[Cosigner]) -> Result<Self, StoreError> {
+    fn open(
+        origin: &str,
+        files: Files,
+        log: HexDigest,
+        cosigners: &[Cosigner],
+    ) -> Result<Self, StoreError> {
         let path = files.folder.join(STATE);
         let file = read_file(&*files.disk, &path, MAX_STATE);
         let file = file.map_err(|source| failed("read", &path, source))?;
@@ -384,11 +411,30 @@ impl Mirrored {
         }
         let latest = standing.as_ref().map(|one| Arc::clone(&one.served));
         Ok(Self {
+            origin: origin.to_owned(),
             files,
             copy: Mutex::new(Held { tree, standing }),
             latest: RwLock::new(latest),
             damaged: OnceLock::new(),
+            unread: None,
         })
+    }
+
+    /// INVARIANT: it is damaged from the start, so that nothing is ever taken for its tree or signed.
+    fn unread(origin: &str, files: Files, error: &StoreError) -> Self {
+        let finding = error.finding();
+        tracing::error!(origin, %finding, "this log is not mirrored, and not served");
+        Self {
+            origin: origin.to_owned(),
+            copy: Mutex::new(Held {
+                tree: Tree::nothing(files.clone()),
+                standing: None,
+            }),
+            damaged: OnceLock::from(files.folder.clone()),
+            files,
+            latest: RwLock::new(None),
+            unread: Some(finding),
+        }
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, Held> {

@@ -49,6 +49,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Of files of a mirrored log that are not what was kept or cannot be read: the other logs' are what they are.
+    pub(crate) fn is_of_one_log(&self) -> bool {
+        match self {
+            Self::Damaged(_) | Self::DamagedState { .. } => true,
+            Self::Io { doing, .. } => *doing == "read",
+            _ => false,
+        }
+    }
+
     /// Of a file of a mirror, where it is known what is wrong with it.
     pub(crate) fn because(self, why: Unreadable) -> Self {
         match self {

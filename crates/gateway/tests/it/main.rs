@@ -16,6 +16,7 @@ mod faulty_disk;
 mod metrics;
 mod new_log;
 mod old_ledger;
+mod prune_killed;
 mod pushed;
 mod recording;
 mod recovery;

@@ -14,6 +14,7 @@ mod following;
 mod forks;
 mod hostile;
 mod labels;
+mod pruned;
 mod state;
 mod succeeding;
 mod support;

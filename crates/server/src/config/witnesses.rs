@@ -23,7 +23,7 @@ pub struct Witnesses {
     /// 60: a tenth of what they bear by default.
     #[serde(default = "refresh_s")]
     pub refresh_s: u64,
-    /// A witness has so many milliseconds for one answer.
+    /// A witness has so many milliseconds for one answer, and at a start for what it has seen of this ledger.
     #[serde(default = "timeout_ms")]
     pub timeout_ms: u64,
     /// A PEM file: the only authorities that may certify witnesses with an `https` address. Absent: those of the

@@ -116,14 +116,27 @@ impl Address {
 
     /// `GET <monitoring prefix>/<origin hash>/checkpoint`, where both prefixes are one. Verified by nobody yet.
     pub(super) async fn latest(&self, origin: &str, within: Duration) -> Result<String, String> {
+        let shown = self.shown(origin, within).await?;
+        shown.ok_or_else(|| "status 404".to_owned())
+    }
+
+    /// As [`Address::latest`]; `None` where it has cosigned none of that log.
+    pub(super) async fn shown(
+        &self,
+        origin: &str,
+        within: Duration,
+    ) -> Result<Option<String>, String> {
         let path = format!("/{}/checkpoint", origin_hash(origin));
         let came = self
             .ask(Method::GET, &path, TEXT, Vec::new(), within)
             .await?;
-        if came.status != 200 {
-            return Err(format!("status {}", came.status));
+        match came.status {
+            404 => Ok(None),
+            200 => String::from_utf8(came.body)
+                .map(Some)
+                .map_err(|_| "it is not UTF-8".to_owned()),
+            other => Err(format!("status {other}")),
         }
-        String::from_utf8(came.body).map_err(|_| "it is not UTF-8".to_owned())
     }
 
     async fn ask(

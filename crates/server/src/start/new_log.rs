@@ -7,6 +7,7 @@
 
 use super::open::{self, Opening, StartError};
 use crate::config::Config;
+use crate::cosign::Shown;
 use crate::elsewhere::Elsewhere;
 use crate::signing::{Foreign, Signing, behind};
 use facts::Finding;
@@ -51,7 +52,8 @@ pub struct Why<'a> {
 ///
 /// # Errors
 /// `SERVER-BEHIND-PEER` if records are missing and nobody said that they are given up; `SERVER-NEW-LOG-EMPTY`;
-/// `SERVER-LINEAGE-ELSEWHERE` if the key has signed a succession that is not known here;
+/// `SERVER-LINEAGE-ELSEWHERE` if the key has signed a succession that is not known here, `SERVER-LINEAGE-WITNESSED` if
+/// witnesses say so;
 /// those of opening what is on disk.
 pub fn new_log(config: &Config, why: Why<'_>) -> Result<NewLog, StartError> {
     config.check()?;
@@ -70,7 +72,7 @@ pub fn new_log(config: &Config, why: Why<'_>) -> Result<NewLog, StartError> {
                 .next("restore the data directory from a backup"),
         ));
     }
-    let lost = lost(&opening, ledger.reader())?;
+    let (peer, lost) = missing(config, &opening, ledger.reader())?.unzip();
     // INVARIANT: a head that is not given up is never forgotten.
     if lost.is_none()
         && let Some(begun) = begun(&opening, ledger.reader())?
@@ -82,8 +84,8 @@ pub fn new_log(config: &Config, why: Why<'_>) -> Result<NewLog, StartError> {
     let lost =
         match lost {
             Some(head) if !why.give_up => {
-                let peer = "the head kept with the ledger's key";
-                return Err(StartError::Refused(behind(peer, head.size, stays.size).next(
+                let peer = peer.unwrap_or_default();
+                return Err(StartError::Refused(behind(&peer, head.size, stays.size).next(
                 "restore the newest copy, or give up what is missing and go on as a new log: \
                  trilith server new-log --config FILE --give-up --reason TEXT",
             )));
@@ -228,6 +230,33 @@ pub(super) fn unfinished(
         (!begun && (link.size, Digest(link.root)) == (head.size, Digest(head.root)))
             .then_some(newest),
     )
+}
+
+/// The longest head that the folder of the key, or a witness, remembers of what was published and that is not here, with
+/// who remembers it. A folder of the key that was restored with the rest remembers no more than that.
+fn missing(
+    config: &Config,
+    opening: &Opening,
+    reader: &Reader,
+) -> Result<Option<(String, Foreign)>, StartError> {
+    let beside = "the head kept with the ledger's key".to_owned();
+    let mut missing = lost(opening, reader)?.map(|head| (beside, head));
+    let Some(settings) = &config.witnesses else {
+        return Ok(missing);
+    };
+    let key = opening.keys.signer.key();
+    let shown = Shown::ask_blocking(settings, key)?;
+    // INVARIANT: a key that has signed a succession signs no other one.
+    if let Some(finding) = shown.later(key) {
+        return Err(StartError::Refused(finding));
+    }
+    for (peer, head) in shown.heads(key, reader, None) {
+        let known = missing.as_ref().map_or(0, |(_, known)| known.size);
+        if head.size > known && !recovered(reader, head.size, Digest(head.root))? {
+            missing = Some((peer, head));
+        }
+    }
+    Ok(missing)
 }
 
 /// The highest head that was published, if it is not one of this ledger and no recovery has given it up.

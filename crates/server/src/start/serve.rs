@@ -5,7 +5,7 @@ use crate::admin::{self, AdminService};
 use crate::authority::{self, Authority};
 use crate::config::Config;
 use crate::core::Core;
-use crate::cosign::Witnesses;
+use crate::cosign::{Shown, Witnesses};
 use crate::current::Current;
 use crate::delegating::DelegateService;
 use crate::follow::FollowService;
@@ -111,9 +111,18 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         })
         .await?
     };
+    // INVARIANT: asked before anything is signed.
+    let shown = match &config.witnesses {
+        None => None,
+        Some(settings) => {
+            let key = opened.ledger.key().clone();
+            let shown = Shown::ask(settings, &key).await;
+            Some(shown.map_err(StartError::Refused)?)
+        }
+    };
     let (core, ledger, server_key, alone) = {
         let stop = stop.clone();
-        blocking(move || assemble(config, opened, fail, stop)).await?
+        blocking(move || assemble(config, opened, shown.as_ref(), fail, stop)).await?
     };
     let own = OwnSvid::empty();
     let presented = upkeep::own_svid(&core, &own, &server_key).await;
@@ -179,6 +188,7 @@ type Assembled = (Arc<Core>, Ledger, Arc<dyn Signer>, Alone);
 fn assemble(
     config: Config,
     opened: Opened,
+    shown: Option<&Shown>,
     fail: Arc<dyn Fn(&str) + Send + Sync>,
     stop: CancellationToken,
 ) -> Result<Assembled, StartError> {
@@ -207,6 +217,10 @@ fn assemble(
         signing.block(finding, None);
     }
     rolled_back(&ledger, &state, head.read(), &signing)?;
+    if let Some(shown) = shown {
+        let here = (ledger.reader(), &state);
+        shown.block(ledger.key(), here, (signing.as_ref(), &head));
+    }
     let found = ledger.reader().head();
     if let (0, Some(blocked)) = (found.checkpoint.size, signing.blocked()) {
         // There is nothing to go on from: a new ledger under this key would be a fork from its first record.
@@ -290,7 +304,11 @@ fn assemble(
     metrics.blocked.set(i64::from(blocked));
     let witnesses = config.witnesses.as_ref();
     let witnesses = witnesses
-        .map(|settings| Witnesses::open(settings, &config.data_dir, ledger.reader(), ledger.key()))
+        .map(|settings| {
+            let unheard = shown.is_some_and(|shown| shown.silent);
+            let (reader, key) = (ledger.reader(), ledger.key());
+            Witnesses::open(settings, &config.data_dir, reader, key, unheard)
+        })
         .transpose()
         .map_err(StartError::Refused)?;
     let labels = Labels::open(&config.label, signer, ledger.reader());

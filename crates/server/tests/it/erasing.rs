@@ -1,5 +1,7 @@
 //! Erasing: the bytes are nowhere, and every proof is what it was.
 
+mod racing;
+
 use crate::approving::{Authors, HOUR_MS, now};
 use crate::attesting::{SLOW, connect};
 use crate::harness::{
@@ -63,21 +65,51 @@ async fn refused(fixture: &Fixture, request: v1::EraseRequest) -> String {
     finding.code.into_owned()
 }
 
-/// Files below `dir` that hold these bytes.
+/// Files below `dir` that hold these bytes. A server that runs there takes files away and puts others in their place: what
+/// is gone by the time that it is looked at holds nothing.
 fn holding(dir: &Path, bytes: &[u8]) -> Vec<String> {
+    fn there<T>(read: std::io::Result<T>) -> Option<T> {
+        match read {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            read => Some(read.unwrap()),
+        }
+    }
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
+    for entry in there(std::fs::read_dir(dir)).into_iter().flatten() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(holding(&path, bytes));
         } else if path.is_file() {
-            let content = std::fs::read(&path).unwrap();
+            let content = there(std::fs::read(&path)).unwrap_or_default();
             if content.windows(bytes.len()).any(|window| window == bytes) {
                 found.push(path.display().to_string());
             }
         }
     }
     found
+}
+
+/// Once, looking through the folder of a running server failed where a file of it was just replaced.
+#[test]
+fn looking_through_a_folder_bears_that_files_vanish() {
+    let dir = tempfile::tempdir().unwrap();
+    let (kept, passing) = (dir.path().join("kept"), dir.path().join("passing"));
+    std::fs::write(&kept, SUBJECT).unwrap();
+    let looking = std::thread::spawn({
+        let dir = dir.path().to_owned();
+        move || {
+            (0..5_000)
+                .map(|_| holding(&dir, SUBJECT.as_bytes()))
+                .collect::<Vec<_>>()
+        }
+    });
+    while !looking.is_finished() {
+        std::fs::write(&passing, "x").unwrap();
+        std::fs::remove_file(&passing).unwrap();
+    }
+    for found in looking.join().unwrap() {
+        assert_eq!(found, [kept.display().to_string()]);
+    }
 }
 
 fn blob(fixture: &Fixture, sha256: &str) -> std::path::PathBuf {

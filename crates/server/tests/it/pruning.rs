@@ -2,9 +2,13 @@
 //! goes on, and a server that has lost the mirror cuts nobody off.
 
 use crate::old_ledger::{ask, fill};
+use crate::packs::verified;
 use crate::recovering::{Scene, until};
+use facts::Timestamp;
 use ledger_store::Folder;
-use std::path::PathBuf;
+use monitor::Monitor;
+use record_index::{Complete, Site, TimeRange, completeness};
+use std::path::{Path, PathBuf};
 
 fn mirror(scene: &Scene) -> Option<PathBuf> {
     let entries = std::fs::read_dir(scene.data().join("mirrors")).ok()?;
@@ -26,6 +30,34 @@ async fn caught_up(scene: &Scene) {
     .await;
 }
 
+/// A monitor of the gateway's ledger in a folder, whose state is that of this name.
+fn watching(scene: &Scene, state: &str, folder: &Path) -> Monitor {
+    let key = Folder::open(folder).unwrap().key().to_string();
+    let text = format!(
+        "[monitor]\nstate_dir = \"{}\"\n[log]\nkey = \"{key}\"\nfolder = \"{}\"\n",
+        scene.fixture.dir.path().join(state).display(),
+        folder.display(),
+    );
+    Monitor::open(monitor::Config::parse(&text).unwrap()).unwrap()
+}
+
+/// What `trilith ledger completeness --folder DIR` says of the gateway's ledger, or why it does not.
+fn complete(folder: &Path) -> Result<Complete, String> {
+    let indices = tempfile::tempdir().unwrap();
+    let mut site = Site::open(folder, Some(indices.path())).unwrap();
+    site.catch_up().unwrap();
+    let all = TimeRange {
+        since: None,
+        until: None,
+    };
+    let answers = completeness(&site, &all, false);
+    let answers = answers.map_err(|error| error.finding().code.into_owned())?;
+    let theirs = answers
+        .into_iter()
+        .find(|one| one.origin == "example.org/gateway/pg");
+    Ok(theirs.unwrap())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pruned_gateway_goes_on_and_the_server_keeps_all_of_its_ledger() {
     let origin = "example.org/gateway/pg";
@@ -36,6 +68,11 @@ async fn a_pruned_gateway_goes_on_and_the_server_keeps_all_of_its_ledger() {
         data_dir.join("anchored.json").exists()
     })
     .await;
+    let own = data_dir.join("ledger");
+    let now = Timestamp::now;
+    let mut early = watching(&scene, "early", &own);
+    let looked = early.round(now()).await.unwrap().looked;
+    assert!(looked > 800, "{looked}");
     scene.close_gateway().await;
     let done = ask(&data_dir, 5, true).unwrap();
     assert!(done.minimum >= 512, "{done:?}");
@@ -51,6 +88,32 @@ async fn a_pruned_gateway_goes_on_and_the_server_keeps_all_of_its_ledger() {
     let said = folder.reader().record(record).unwrap();
     assert_eq!(said.kind().as_str(), "retention");
     folder.reader().receipt(5).unwrap();
+
+    // Packs of what is gone at the gateway are made from the mirror, whole.
+    let question = "{\"kind\":\"record\",\"ledger\":\"pg\",\"index\":5}";
+    let report = verified(&scene.fixture, question).await;
+    assert!(report.is_complete(), "{:?}", report.doubts);
+    // Who counts asks the server, and is told so by the gateway's folder.
+    assert_eq!(complete(&data_dir).unwrap_err(), "RECORDS-PRUNED");
+    let answer = complete(&scene.data()).unwrap();
+    assert_eq!(answer.counts.complete, 200, "{:?}", answer.counts);
+    assert_eq!(answer.unexplained(), 0, "{:?}", answer.found);
+    assert!(
+        answer
+            .anchored
+            .is_some_and(|anchored| anchored.size > record)
+    );
+    // A monitor that had looked goes on; one that had not is told, and finds all of it at the server.
+    let more = early.round(now()).await.unwrap().looked;
+    assert!(more > looked && more > record, "{more}");
+    let failure = watching(&scene, "late", &own)
+        .round(now())
+        .await
+        .unwrap_err();
+    assert_eq!(failure.finding().code, "MONITOR-PRUNED");
+    let kept = mirror(&scene).unwrap();
+    let all = watching(&scene, "late", &kept).round(now()).await.unwrap();
+    assert!(all.looked > record && all.looked == all.size, "{all:?}");
 
     // The mirror is lost: what was pruned cannot be sent again. The server's revocations are heard all the same.
     scene.fixture.stop().await;

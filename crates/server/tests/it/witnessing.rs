@@ -3,6 +3,7 @@
 
 mod ledgers;
 mod new_log;
+mod rewound;
 
 use crate::follower::Gateway;
 use crate::harness::{DOMAIN, Fixture, PROGRAM, config_with, finding, get, metric, program};
@@ -37,6 +38,8 @@ struct Inner {
     cosigner: Cosigner,
     log: Option<LedgerKey>,
     last: Option<(u64, Hash, String)>,
+    /// What it has of another log, by the hash of its origin.
+    later: Option<(String, String)>,
     mood: Mood,
     conflicts: usize,
     asked: usize,
@@ -63,6 +66,7 @@ impl Witness {
             cosigner: Cosigner::new(name, key(algorithm)).unwrap(),
             log: None,
             last: None,
+            later: None,
             mood: Mood::Good,
             conflicts: 0,
             asked: 0,
@@ -121,7 +125,17 @@ impl Drop for UnderWay<'_> {
     }
 }
 
-async fn latest(State(witness): State<Witness>) -> Response {
+async fn latest(
+    State(witness): State<Witness>,
+    axum::extract::Path(log): axum::extract::Path<String>,
+) -> Response {
+    let (mood, later) = witness.with(|inner| (inner.mood, inner.later.clone()));
+    if mood == Mood::Silent {
+        return StatusCode::GATEWAY_TIMEOUT.into_response();
+    }
+    if let Some((_, note)) = later.filter(|(of, _)| *of == log) {
+        return note.into_response();
+    }
     let shows = |mood| matches!(mood, Mood::Good | Mood::Contradicting);
     let last = witness.with(|inner| inner.last.clone().filter(|_| shows(inner.mood)));
     match last {

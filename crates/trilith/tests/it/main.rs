@@ -31,12 +31,21 @@ mod mirrored;
 mod monitoring;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
 mod new_log;
+#[allow(
+    dead_code,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "shared with tests that may panic so, and use more of it"
+)]
+#[path = "../../../gateway/tests/it/old_ledger.rs"]
+mod old_ledger;
 #[expect(clippy::panic, reason = "the test ends there")]
 mod packing;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the judge printed")]
 mod page;
 mod pdp;
 mod pdp_new_log;
+mod pruning;
 #[expect(
     clippy::indexing_slicing,
     reason = "of JSON that the binary printed, and of objects"
@@ -51,6 +60,8 @@ mod records;
 mod refs;
 mod registry;
 mod resources;
+#[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
+mod rewound;
 mod site;
 mod snapshots;
 #[allow(

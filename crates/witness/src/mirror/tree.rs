@@ -81,6 +81,15 @@ pub(super) struct Tree {
 }
 
 impl Tree {
+    /// Of files that are not looked at.
+    pub(super) const fn nothing(files: Files) -> Self {
+        Self {
+            files,
+            next: 0,
+            durable: BTreeSet::new(),
+        }
+    }
+
     /// Finds the first entry that is not there, at or after `size`.
     pub(super) fn open(files: Files, size: u64) -> Result<Self, StoreError> {
         let mut tree = Self {

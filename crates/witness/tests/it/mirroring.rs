@@ -436,7 +436,7 @@ fn a_full_disk_is_said_and_uploads_go_on_once_there_is_room() {
     assert_eq!(whole(&site, &log), SIZE);
 }
 
-/// What somebody has changed on the disk is not signed for, and not started on.
+/// What somebody has changed on the disk is not signed for, and not gone on with by the next start.
 #[test]
 fn a_changed_file_is_found_before_it_is_signed_for() {
     let (log, folder) = (log(), tempfile::tempdir().unwrap());
@@ -458,10 +458,14 @@ fn a_changed_file_is_found_before_it_is_signed_for() {
             let mut changed = kept.clone();
             changed[at] ^= 0x10;
             std::fs::write(of(name), &changed).unwrap();
-            let error = self::site(&disk, folder.path(), &log, true)
-                .err()
-                .unwrap_or_else(|| panic!("{name} {at}"));
-            assert_eq!(error.finding().code, "WITNESS-MIRROR-DAMAGED", "{name}");
+            // The witness starts, and has nothing of this log.
+            let site = self::site(&disk, folder.path(), &log, true).unwrap();
+            let unread = site.mirror.unread(&hash());
+            let unread = unread.unwrap_or_else(|| panic!("{name} {at}"));
+            assert_eq!(unread.code, "WITNESS-MIRROR-DAMAGED", "{name}");
+            assert!(site.mirror.latest(&hash()).is_none());
+            let refused = site.mirror.begin(&upload(0, 300)).unwrap_err();
+            assert_eq!(refused.answer().status(), 503, "{name}");
         }
         std::fs::write(of(name), kept).unwrap();
     }

@@ -19,6 +19,7 @@ const MIRROR: &str = "[mirror]\nname = \"mirror.example/1\"\nmin_free_mib = 0\n"
 struct Running {
     folder: tempfile::TempDir,
     address: SocketAddr,
+    own: SocketAddr,
     stop: CancellationToken,
     thread: Option<std::thread::JoinHandle<Result<(), RunError>>>,
 }
@@ -45,13 +46,13 @@ impl Answered {
 fn begin(
     folder: &Path,
     log: &Log,
-    address: SocketAddr,
+    [address, own]: [SocketAddr; 2],
     more: &str,
     stop: CancellationToken,
 ) -> std::thread::JoinHandle<Result<(), RunError>> {
     let text = format!(
         "[witness]\nname = \"witness.example/1\"\ndata_dir = \"{}\"\nlisten = \"{address}\"\n\
-         [[log]]\nkey = \"{}\"\n{more}",
+         http_listen = \"{own}\"\n[[log]]\nkey = \"{}\"\n{more}",
         folder.join("witness").display(),
         log.key(),
     );
@@ -69,15 +70,15 @@ fn begin(
 impl Running {
     fn new(log: &Log, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        // Both at once, so that they differ.
+        let free = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [address, own] = free.map(|one| one.local_addr().unwrap());
         let stop = CancellationToken::new();
-        let thread = begin(folder.path(), log, address, more, stop.clone());
+        let thread = begin(folder.path(), log, [address, own], more, stop.clone());
         let running = Self {
             folder,
             address,
+            own,
             stop,
             thread: Some(thread),
         };
@@ -100,7 +101,7 @@ impl Running {
         self.thread = Some(begin(
             self.folder.path(),
             log,
-            self.address,
+            [self.address, self.own],
             more,
             self.stop.clone(),
         ));
@@ -108,7 +109,11 @@ impl Running {
     }
 
     fn exchange(&self, head: &str, body: &[u8]) -> Answered {
-        let mut stream = TcpStream::connect(self.address).unwrap();
+        Self::exchange_at(self.address, head, body)
+    }
+
+    fn exchange_at(address: SocketAddr, head: &str, body: &[u8]) -> Answered {
+        let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.write_all(head.as_bytes()).unwrap();
         // It may answer before it has read everything.
@@ -137,6 +142,12 @@ impl Running {
             &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
             b"",
         )
+    }
+
+    /// What it counts, as its operator sees it.
+    fn metrics(&self) -> String {
+        let head = "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        Self::exchange_at(self.own, head, b"").text()
     }
 
     fn keys(&self) -> Vec<CosignerKey> {
@@ -200,7 +211,7 @@ fn answered(stream: &mut TcpStream) -> Answered {
 }
 
 fn request(log: &Log, what: &str, start: u64, end: u64) -> Vec<u8> {
-    let upload = Upload::new(ORIGIN, start, end, Vec::new()).unwrap();
+    let upload = Upload::new(&log.origin, start, end, Vec::new()).unwrap();
     let packages = upload.spans().map(|span| {
         let entries = entries(what, span.start, span.end);
         let Ok(package) = Package::build(span, &entries, end, log);
@@ -388,4 +399,63 @@ fn info_of(running: &Running, log: &Log) -> u64 {
         Answer::Conflict(info) => info.next,
         other => panic!("{other:?}"),
     }
+}
+
+/// Once, one damaged copy kept the witness from starting, and with it every log that it cosigns.
+#[test]
+fn a_witness_starts_without_the_one_copy_that_is_damaged() {
+    let (log, other) = (log(), Log::new("other.example/log", 2, "record", SIZE));
+    let more = format!("[[log]]\nkey = \"{}\"\n{MIRROR}", other.key());
+    let mut running = Running::new(&log, &more);
+    let shows = |running: &Running, log: &Log, old: u64, new: u64| {
+        let sent = log.request(old, new);
+        running.post("/add-checkpoint", "", sent.as_bytes()).status
+    };
+    for one in [&log, &other] {
+        assert_eq!(shows(&running, one, 0, 300), 200);
+        assert_eq!(running.add(&request(one, "record", 0, 300)).status, 200);
+    }
+    assert_eq!(running.whole(&log), 300);
+    let says = |running: &Running, origin: &str, damaged: u8| {
+        let line = format!("trilith_witness_mirror_damaged{{origin=\"{origin}\"}} {damaged}\n");
+        let told = running.metrics();
+        assert!(told.contains(&line), "{told}");
+    };
+    says(&running, ORIGIN, 0);
+
+    let copies = running.folder.path().join("witness/mirror");
+    let copy = copies.join(hash().to_string());
+    let bundle = copy.join("tile/entries/000");
+    let mut bytes = std::fs::read(&bundle).unwrap();
+    bytes[5] ^= 1;
+    std::fs::write(&bundle, bytes).unwrap();
+    running.again(&log, &more);
+    // Neither served nor taken, and cosigned as ever.
+    for path in ["checkpoint", "tile/0/000", "tile/entries/000"] {
+        let answer = running.get(&format!("/mirror/{}/{path}", hash()));
+        assert_eq!(answer.status, 503, "{path}");
+        assert!(answer.text().contains("WITNESS-MIRROR-DAMAGED"), "{path}");
+    }
+    assert_eq!(shows(&running, &log, 300, SIZE), 200);
+    let refused = running.add(&request(&log, "record", 300, SIZE));
+    assert_eq!(refused.status, 503);
+    assert!(refused.text().contains("WITNESS-MIRROR-DAMAGED"));
+    says(&running, ORIGIN, 1);
+    // The other one is what it was.
+    says(&running, "other.example/log", 0);
+    let theirs = ledger::witness::origin_hash("other.example/log");
+    let served = running.get(&format!("/mirror/{theirs}/checkpoint"));
+    assert_eq!(served.status, 200);
+    assert_eq!(shows(&running, &other, 300, SIZE), 200);
+    assert_eq!(
+        running.add(&request(&other, "record", 300, SIZE)).status,
+        200
+    );
+
+    // As the finding says: moved away, its entries are taken anew.
+    std::fs::rename(&copy, copies.join("damaged")).unwrap();
+    running.again(&log, &more);
+    says(&running, ORIGIN, 0);
+    assert_eq!(running.add(&request(&log, "record", 0, SIZE)).status, 200);
+    assert_eq!(running.whole(&log), SIZE);
 }

@@ -1,0 +1,248 @@
+//! What witnesses have seen of this ledger, asked before anything is signed. A server that was restored as a whole, with
+//! the folder of its key, cannot tell by itself that it was: they remember how long its log was, and that another log of
+//! its lineage came after it.
+//!
+//! A witness that does not answer keeps no server from starting; it is asked again while that runs.
+//! INVARIANT: of this server's own log a head counts that its key and the witness have signed. A later log has a key that
+//! is not known here, so that of it as many have to speak as the policy asks for.
+
+use super::{Asked, addresses, foreign};
+use crate::config;
+use crate::core::Core;
+use crate::signing::{Foreign, HeadFile, Signing, behind};
+use crate::start::StartError;
+use crate::state::State;
+use facts::Finding;
+use ledger::{Checkpoint, CosignerKey, ForeignCheckpoint, LedgerKey, Note, Origin, Policy};
+use ledger_store::Reader;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Logs after the one of the key here that are asked for: one that was replaced since may not be witnessed any more.
+const LATER: u64 = 3;
+/// Until a witness that was silent at the start is asked again.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// What the witnesses show.
+pub(crate) struct Shown {
+    policy: Policy,
+    /// Each with the note that it has of the log whose origin that is.
+    notes: Vec<(Arc<Asked>, Origin, String)>,
+    /// Somebody has not answered.
+    pub(crate) silent: bool,
+}
+
+impl Shown {
+    /// Asks the witnesses of a server whose key is `key`, within the time that one answer has.
+    ///
+    /// # Errors
+    /// If the policy cannot be read, or never be met.
+    pub(crate) async fn ask(
+        settings: &config::Witnesses,
+        key: &LedgerKey,
+    ) -> Result<Self, Finding> {
+        let policy = settings.read(key).map_err(|error| error.finding())?;
+        let asked = addresses(settings, &policy)?;
+        Ok(Self::by(&asked, policy, key, settings.timeout()).await)
+    }
+
+    /// As [`Shown::ask`], from a place where nothing is awaited. Blocks.
+    pub(crate) fn ask_blocking(
+        settings: &config::Witnesses,
+        key: &LedgerKey,
+    ) -> Result<Self, StartError> {
+        // On a thread of its own: whoever calls may be on one that drives others.
+        let asking = || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .map_err(StartError::Thread)?;
+            let shown = runtime.block_on(Self::ask(settings, key));
+            shown.map_err(StartError::Refused)
+        };
+        std::thread::scope(|scope| scope.spawn(asking).join())
+            .unwrap_or_else(|_| Err(StartError::Failed("asking the witnesses".to_owned())))
+    }
+
+    async fn by(asked: &[Arc<Asked>], policy: Policy, key: &LedgerKey, within: Duration) -> Self {
+        let until = Instant::now() + within;
+        let mut asking = JoinSet::new();
+        for one in asked {
+            asking.spawn(notes(Arc::clone(one), origins(key), until));
+        }
+        let mut shown = Self {
+            policy,
+            notes: Vec::new(),
+            silent: false,
+        };
+        while let Some(answered) = asking.join_next().await {
+            let Ok((mut notes, whole)) = answered else {
+                shown.silent = true;
+                continue;
+            };
+            shown.notes.append(&mut notes);
+            shown.silent |= !whole;
+        }
+        shown
+    }
+
+    /// Heads of this server's log that are not of this ledger, with who has shown each.
+    pub(crate) fn heads(
+        &self,
+        key: &LedgerKey,
+        reader: &Reader,
+        state: Option<&State>,
+    ) -> Vec<(String, Foreign)> {
+        let ours = |head: &Checkpoint| {
+            head.size <= reader.size() && reader.root(head.size).is_ok_and(|root| root == head.root)
+        };
+        let given_up = |head: &Checkpoint| {
+            state.is_some_and(|state| {
+                state.recovered(head.size, &head.root).is_some()
+                    || state
+                        .given_up(head.size, crate::lineage::began(key))
+                        .is_some()
+            })
+        };
+        let mut heads = Vec::new();
+        for (asked, origin, note) in &self.notes {
+            if origin == key.origin()
+                && let Some(head) = foreign(asked, key, note, ours, given_up)
+            {
+                heads.push((asked.url.clone(), head));
+            }
+        }
+        heads
+    }
+
+    /// Why nothing may be signed: the log of `key` went on as another one, if as many say so as the policy asks for.
+    pub(crate) fn later(&self, key: &LedgerKey) -> Option<Finding> {
+        let mut witnesses: Vec<&CosignerKey> = Vec::new();
+        let mut named = Vec::new();
+        for (asked, origin, note) in &self.notes {
+            if origin == key.origin() {
+                continue;
+            }
+            let Some((size, by)) = cosigned(asked, origin, note) else {
+                continue;
+            };
+            witnesses.extend(by);
+            named.push(format!("{} shows {origin} of {size} records", asked.url));
+        }
+        let enough = self
+            .policy
+            .can_be_reached(|witness| witnesses.contains(&&witness.key));
+        if !enough {
+            for what in named {
+                tracing::warn!(%what, "a witness knows a later log of this ledger, and too few do for it to count");
+            }
+            return None;
+        }
+        Some(
+            Finding::new(
+                "SERVER-LINEAGE-WITNESSED",
+                "this ledger went on as a later log, which its witnesses have cosigned and which is not known here",
+            )
+            .expected(format!("{} as the newest log", key.origin()))
+            .observed(named.join("; "))
+            .next(
+                "the folder of the ledger's key was restored to what it was before: restore its newest copy, and data_dir \
+                 (docs/operate/new-log.md); if nobody here has begun that log, ask the operators of the witnesses who has \
+                 told them its key",
+            ),
+        )
+    }
+
+    /// Blocks `signing` by what was shown, and remembers it beside the key as what a peer has shown.
+    pub(crate) fn block(
+        &self,
+        key: &LedgerKey,
+        (reader, state): (&Reader, &State),
+        (signing, remembered): (&Signing, &HeadFile),
+    ) {
+        if let Some(finding) = self.later(key) {
+            signing.block(finding, None);
+        }
+        for (peer, head) in self.heads(key, reader, Some(state)) {
+            let ours = |size, root: &[u8; 32]| {
+                size <= reader.size() && reader.root(size).is_ok_and(|ours| ours == *root)
+            };
+            if remembered.contradict(&head, ours).is_err() {
+                tracing::warn!(%peer, "what was shown is not remembered for the next start");
+            }
+            signing.block(behind(&peer, head.size, reader.size()), Some(head));
+        }
+    }
+}
+
+/// The log of the key, and those that may have come after it.
+fn origins(key: &LedgerKey) -> Vec<Origin> {
+    let origin = key.origin();
+    let (_, number) = origin.place();
+    let later = (1..=LATER).filter_map(|more| origin.numbered(number.saturating_add(more)).ok());
+    std::iter::once(origin.clone()).chain(later).collect()
+}
+
+type Notes = Vec<(Arc<Asked>, Origin, String)>;
+
+/// What one witness has, and whether it has answered for all.
+async fn notes(asked: Arc<Asked>, origins: Vec<Origin>, until: Instant) -> (Notes, bool) {
+    let mut notes = Vec::new();
+    for origin in origins {
+        let within = until.saturating_duration_since(Instant::now());
+        match asked.address.shown(origin.as_str(), within).await {
+            Ok(Some(note)) => notes.push((Arc::clone(&asked), origin, note)),
+            Ok(None) => {}
+            Err(what) => {
+                tracing::warn!(url = asked.url, %what, "a witness does not say what it has seen of this ledger");
+                return (notes, false);
+            }
+        }
+    }
+    (notes, true)
+}
+
+/// The size of the checkpoint of `origin` in a note, and the keys of the witness that have cosigned it.
+fn cosigned<'a>(
+    asked: &'a Asked,
+    origin: &Origin,
+    note: &str,
+) -> Option<(u64, Vec<&'a CosignerKey>)> {
+    let note = Note::parse(note).ok()?;
+    let checkpoint = ForeignCheckpoint::parse(&note.text).ok()?;
+    let keys = asked.keys.iter();
+    let by: Vec<_> = keys
+        .filter(|key| matches!(key.verify(&note), Ok(Some(_))))
+        .collect();
+    let theirs = checkpoint.origin == origin.as_str() && !by.is_empty();
+    theirs.then_some((checkpoint.size, by))
+}
+
+/// Asks on for later logs where somebody was silent at the start, until all have answered once.
+pub(super) async fn again(core: Arc<Core>) {
+    let Some(witnesses) = &core.witnesses else {
+        return;
+    };
+    if !witnesses.unheard {
+        return;
+    }
+    loop {
+        tokio::select! {
+            () = core.stop.cancelled() => return,
+            () = tokio::time::sleep(AGAIN) => {}
+        }
+        let (asked, key) = (&witnesses.asked, &witnesses.key);
+        let within = witnesses.settings.timeout();
+        let shown = Shown::by(asked, witnesses.policy.clone(), key, within).await;
+        if let Some(finding) = shown.later(key) {
+            core.signing.block(finding, None);
+            core.metrics.blocked.set(1);
+            return;
+        }
+        if !shown.silent {
+            return;
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `trilith ledger prune` as its users run it, and as it is killed: with the binary, on the folder of a gateway that is ten
+//! days old. What a folder says whose oldest records are gone stands in docs/operate/pruning.md.
+
+use crate::old_ledger::fill;
+use gateway::retention::Anchored;
+use ledger_store::Folder;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const ORIGIN: &str = "example.org/gateway/pg";
+static PRUNE: [&str; 9] = [
+    "ledger",
+    "prune",
+    "--folder",
+    "gateway",
+    "--before",
+    "5d",
+    "--reason",
+    "retention 5 days",
+    "--yes",
+];
+
+struct Site(tempfile::TempDir);
+
+fn said(output: &Output) -> String {
+    let both = [output.stdout.as_slice(), &output.stderr].concat();
+    String::from_utf8(both).expect("UTF-8")
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(copied.expect("cp runs").success());
+}
+
+impl Site {
+    /// Of 1,203 records, of which the server has anchored 1,100.
+    fn new() -> Self {
+        let site = Self(testkit::temp_dir().expect("a folder"));
+        let dir = site.path("gateway");
+        std::fs::create_dir(&dir).expect("a folder");
+        fill(&dir, ORIGIN, 300);
+        let folder = site.ledger();
+        let noted = dir.join("anchored.json");
+        Anchored::note(folder.reader(), 1_100, 77, &noted).expect("noted");
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn ledger(&self) -> Folder {
+        Folder::open(&self.path("gateway/ledger")).expect("a ledger")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trilith"));
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .current_dir(self.0.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command().args(arguments).output().expect("it runs")
+    }
+
+    fn good(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let said = said(&output);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        said
+    }
+
+    fn refused(&self, arguments: &[&str], code: i32, finding: &str) {
+        let output = self.run(arguments);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(finding), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn killed_at_any_moment_it_is_run_again_and_nothing_else_is_gone() {
+    let site = Site::new();
+    let before = site.ledger();
+    let size = before.reader().size();
+    let root = before.reader().root(size).expect("a root");
+    let plan = PRUNE.split_last().expect("an argument").1;
+    let planned = site.good(plan);
+    assert!(
+        planned.contains("would prune records 1 to 1023"),
+        "{planned}"
+    );
+    copy(&site.path("gateway"), &site.path("kept"));
+    // How long a whole one takes, so that kills fall before, into and after it.
+    let begun = Instant::now();
+    site.good(&PRUNE);
+    let took = begun.elapsed();
+    let (mut done, mut not) = (0, 0);
+    for round in 0..16_u32 {
+        std::fs::remove_dir_all(site.path("gateway")).expect("removed");
+        copy(&site.path("kept"), &site.path("gateway"));
+        let mut command = site.command();
+        command
+            .args(PRUNE)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut child = command.spawn().expect("it starts");
+        std::thread::sleep(
+            took.mul_f64(f64::from(round) / 12.0)
+                .min(Duration::from_secs(10)),
+        );
+        let _ended = child.kill();
+        child.wait().expect("it is gone");
+
+        let found = site.good(&[
+            "ledger",
+            "search",
+            "--folder",
+            "gateway",
+            "--type",
+            "retention",
+            "--json",
+        ]);
+        let recorded = found.contains("retention 5 days");
+        assert_eq!(
+            site.ledger().reader().pruned().is_some(),
+            recorded,
+            "{found}"
+        );
+        if recorded {
+            done += 1;
+            site.refused(&PRUNE, 1, "PRUNE-NOTHING");
+        } else {
+            not += 1;
+            site.good(&PRUNE);
+        }
+        let folder = site.ledger();
+        let reader = folder.reader();
+        assert_eq!(reader.pruned().expect("pruned").minimum, 1_024);
+        assert_eq!(reader.root(size).expect("a root"), root);
+        for index in 1_024..size {
+            reader.receipt(index).expect("it is there, and proven");
+        }
+    }
+    println!("killed: {done} done, {not} not done");
+    assert!(not > 0, "{done}");
+}
+
+#[test]
+fn a_pruned_folder_says_what_is_gone_to_each_who_asks() {
+    let site = Site::new();
+    let pruned = site.good(&PRUNE);
+    assert!(pruned.contains("pruned records 1 to 1023"), "{pruned}");
+    let key = site.ledger().key().to_string();
+    site.refused(
+        &["ledger", "completeness", "--folder", "gateway"],
+        1,
+        "RECORDS-PRUNED",
+    );
+    let left = site.good(&[
+        "ledger", "search", "--folder", "gateway", "--type", "intent",
+    ]);
+    assert!(left.contains("records 1 to 1023 are gone"), "{left}");
+    let folder = display(&site.path("gateway/ledger"));
+    let state = display(&site.path("monitor"));
+    let config = |more: &str| {
+        let text = format!(
+            "[monitor]\nstate_dir = \"{state}\"\n[log]\nkey = \"{key}\"\nfolder = \"{folder}\"\n{more}"
+        );
+        std::fs::write(site.path("monitor.toml"), text).expect("written");
+    };
+    let once = ["monitor", "--once", "--config", "monitor.toml"];
+    config("");
+    site.refused(&once, 3, "MONITOR-PRUNED");
+    // As it says.
+    std::fs::remove_dir_all(site.path("monitor")).expect("removed");
+    config("begin = \"now\"\n");
+    let said = site.good(&once);
+    assert!(said.contains("one history"), "{said}");
+}
+
+fn display(path: &Path) -> String {
+    path.display().to_string()
+}
