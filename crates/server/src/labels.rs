@@ -56,7 +56,7 @@ impl Labels {
         path: &LabelPath,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let rows = self.rows(origin, reader, path)?;
-        let line = crate::ledgers::line(origin);
+        let line = ledger::line(origin);
         sealed(rows.map(|rows| label::seal_of(&self.signer, line, path, rows)))
     }
 

@@ -10,12 +10,12 @@
 use crate::core::Core;
 use crate::cosign::Witnesses;
 use crate::labels::Labels;
-use crate::mirrors::{Kept, key_of};
+use crate::mirrors::{Kept, Mirrors, key_of, known_key};
 use crate::refusal::Refusal;
 use ledger::label::LabelPath;
 use ledger::tile::TilePath;
 use ledger::witness::origin_hash;
-use ledger::{LedgerKey, ProofFile};
+use ledger::{LedgerKey, ProofFile, line};
 use ledger_store::StoreError;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -90,12 +90,17 @@ impl Ledgers {
         };
         let rows: Vec<GatewayRow> = core.state().gateways().cloned().collect();
         rows.iter().for_each(|row| self.anchored(row));
-        let mut all = self.lock();
-        let each = all.iter_mut();
-        let shown = each.filter_map(|(name, anchors)| {
-            let row = anchors.published(vouching.size)?.clone();
-            Shown::new(name.clone(), row)
-        });
+        let shown: Vec<(String, GatewayRow)> = {
+            let mut all = self.lock();
+            let each = all.iter_mut();
+            let each = each.filter_map(|(name, anchors)| {
+                let row = anchors.published(vouching.size)?.clone();
+                Some((name.clone(), row))
+            });
+            each.collect()
+        };
+        let shown = shown.into_iter();
+        let shown = shown.filter_map(|(name, row)| Shown::new(core, name, row));
         let mut shown: Vec<Shown> = shown.collect();
         shown.sort_by(|one, other| one.row.origin.cmp(&other.row.origin));
         shown
@@ -130,7 +135,7 @@ impl Ledgers {
         };
         // Somebody else may have seen more than was published above.
         let vouching = Vouching::of(core)?;
-        Some((Shown::new(name.to_owned(), row)?, vouching))
+        Some((Shown::new(core, name.to_owned(), row)?, vouching))
     }
 
     /// The record by which the server's ledger anchors what is shown, with the proof that it stands under the published
@@ -172,13 +177,6 @@ impl Vouching {
     }
 }
 
-/// The name of a ledger's first log: what it is known by, also once it went on as another.
-pub(crate) fn line(origin: &str) -> &str {
-    let numbered = origin.rsplit_once('@');
-    let numbered = numbered.filter(|(_, number)| number.parse::<u64>().is_ok());
-    numbered.map_or(origin, |(line, _)| line)
-}
-
 /// How a ledger is called in paths: its origin is a stranger's text.
 fn name(line: &str) -> String {
     origin_hash(line).to_string()
@@ -190,24 +188,25 @@ pub(crate) struct Shown {
     /// SHA-256 of the first log's name, in hex.
     pub(crate) name: String,
     pub(crate) row: GatewayRow,
+    /// The newest that is anchored, with those before it.
     pub(crate) key: LedgerKey,
 }
 
 impl Shown {
     /// `None`: what is anchored has no key that can be used; nobody could check what is shown.
-    fn new(name: String, row: GatewayRow) -> Option<Self> {
-        let key = key_of(&row).ok()?;
+    fn new(core: &Core, name: String, row: GatewayRow) -> Option<Self> {
+        let key = known_key(core, &row.origin, || key_of(&row)).ok()?;
         Some(Self { name, row, key })
     }
 
-    /// See [`line`].
+    /// The name of its first log: what it is known by, also once it went on as another.
     pub(crate) fn line(&self) -> &str {
         line(&self.row.origin)
     }
 
     /// What is kept of it, which reaches to what is shown. Blocks on the disk.
     pub(crate) fn kept(&self, core: &Core) -> Result<Arc<Kept>, Refusal> {
-        core.mirrors.of(&self.row)
+        Mirrors::of(core, &self.row)
     }
 
     /// A tile at exactly that width; `None` if what is shown is not that large. Blocks on the disk.

@@ -41,6 +41,7 @@ fn listed(shown: &Shown) -> Value {
         "name": shown.name,
         "origin": shown.row.origin,
         "key": shown.key.to_string(),
+        "lineage": ledger::lineage::links(&shown.key),
         "size": shown.row.size,
         "anchor": shown.row.anchor,
     })
