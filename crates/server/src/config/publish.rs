@@ -47,7 +47,7 @@ pub struct Publish {
     #[serde(default = "entries")]
     pub entries: bool,
     /// Publish the ledgers of gateways, decision points and agents as well, as far as they are anchored: each below
-    /// `PREFIX/ledgers/NAME`, where NAME is the SHA-256 of its origin; `/ledgers` of `http_listen` lists them. No,
+    /// `PREFIX/ledgers/NAME`, where NAME is the SHA-256 of the name of its first log; `/ledgers` of `http_listen` lists them. No,
     /// because they say who accessed what.
     #[serde(default)]
     pub ledgers: bool,
