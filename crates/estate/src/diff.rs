@@ -46,6 +46,23 @@ pub struct Diff {
     pub errors: Vec<String>,
 }
 
+impl Diff {
+    /// What is declared otherwise, each by itself: which list of this document, `added`, `removed` or `changed`, its name.
+    pub fn declared(&self) -> impl Iterator<Item = (&'static str, &'static str, &str)> {
+        [
+            ("settings", &self.settings),
+            ("identities", &self.identities),
+            ("resources", &self.resources),
+            ("references", &self.references),
+            ("policies", &self.policies),
+            ("invariants", &self.invariants),
+            ("delegations", &self.delegations),
+        ]
+        .into_iter()
+        .flat_map(|(of, named)| named.each().map(move |(how, name)| (of, how, name)))
+    }
+}
+
 /// Names that were added, removed, or stand for something else than before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Named {
@@ -58,6 +75,16 @@ impl Named {
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+
+    fn each(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("added", &self.added),
+            ("removed", &self.removed),
+            ("changed", &self.changed),
+        ]
+        .into_iter()
+        .flat_map(|(how, names)| names.iter().map(move |name| (how, name.as_str())))
     }
 
     fn between(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Self {

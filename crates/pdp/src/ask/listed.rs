@@ -237,7 +237,11 @@ impl Made {
         let proposed = proposed(&EstateFiles(files))?;
         let diff = estate::diff(version.estate(), &proposed);
         let mut items = Vec::new();
-        declared(&diff, &mut items);
+        items.extend(diff.declared().map(|(of, how, name)| Item {
+            list: vec!["diff", of, how],
+            value: name.into(),
+            line: json!({"declared": {"of": of, "how": how, "name": name}}),
+        }));
         let changes = [
             (&diff.widened, "widened", &["diff", "widened"]),
             (&diff.narrowed, "narrowed", &["diff", "narrowed"]),
@@ -277,43 +281,10 @@ impl Made {
     }
 }
 
-/// What is declared otherwise, each by itself.
-fn declared(diff: &Diff, items: &mut Vec<Item>) {
-    let line =
-        |of: &str, how: &str, name: &str| json!({"declared": {"of": of, "how": how, "name": name}});
-    if diff.settings_changed {
-        // A document has it beside its lists.
-        items.push(Item {
-            list: Vec::new(),
-            value: Value::Null,
-            line: line("settings", "changed", "estate.toml"),
-        });
-    }
-    for (of, named) in [
-        ("identities", &diff.identities),
-        ("resources", &diff.resources),
-        ("references", &diff.references),
-        ("policies", &diff.policies),
-        ("invariants", &diff.invariants),
-        ("delegations", &diff.delegations),
-    ] {
-        for (how, names) in [
-            ("added", &named.added),
-            ("removed", &named.removed),
-            ("changed", &named.changed),
-        ] {
-            items.extend(names.iter().map(|name| Item {
-                list: vec!["diff", of, how],
-                value: name.as_str().into(),
-                line: line(of, how, name),
-            }));
-        }
-    }
-}
-
 /// With its lists empty.
 fn emptied(diff: Diff) -> Diff {
     Diff {
+        settings: Named::default(),
         identities: Named::default(),
         resources: Named::default(),
         references: Named::default(),

@@ -8,7 +8,7 @@ use crate::commands::plan;
 use crate::runtime::block_on;
 use crate::{Failure, output};
 use anyhow::Context as _;
-use estate::{Cursor, Diff, Estate, EstateFiles};
+use estate::{Cursor, Estate, EstateFiles};
 use estate_prove::{Options, Witnesses};
 use facts::Finding;
 use serde::Serialize;
@@ -113,7 +113,11 @@ impl Compared {
     fn new(from: &Side, to: &Side, witnesses: Option<Witnesses>) -> Result<Self, Failure> {
         let diff = estate::diff(&from.estate, &to.estate);
         let mut items = Vec::new();
-        declared(&diff, &mut items);
+        items.extend(diff.declared().map(|(of, how, name)| Item {
+            at: format!("/diff/{of}/{how}"),
+            value: json!(name),
+            line: json!({ "declared": { "of": of, "how": how, "name": name } }),
+        }));
         listed(&diff.widened, "widened", &mut items)?;
         listed(&diff.narrowed, "narrowed", &mut items)?;
         let errors = diff.errors.len();
@@ -198,30 +202,6 @@ impl Compared {
 }
 
 /// What is declared otherwise, each by itself.
-fn declared(diff: &Diff, items: &mut Vec<Item>) {
-    for (of, named) in [
-        ("settings", &diff.settings),
-        ("identities", &diff.identities),
-        ("resources", &diff.resources),
-        ("references", &diff.references),
-        ("policies", &diff.policies),
-        ("invariants", &diff.invariants),
-        ("delegations", &diff.delegations),
-    ] {
-        for (how, names) in [
-            ("added", &named.added),
-            ("removed", &named.removed),
-            ("changed", &named.changed),
-        ] {
-            items.extend(names.iter().map(|name| Item {
-                at: format!("/diff/{of}/{how}"),
-                value: json!(name),
-                line: json!({ "declared": { "of": of, "how": how, "name": name } }),
-            }));
-        }
-    }
-}
-
 fn listed(
     changes: &[impl Serialize],
     name: &'static str,
