@@ -91,10 +91,14 @@ fn whom(core: &Core, request: &v1::EraseRequest) -> Result<Whom, Refusal> {
         svids.any(|svid| state.stands(svid) && svid.not_after > now)
     };
     if lives {
+        let how = match path.strip_prefix("trilith/node/") {
+            None => format!("trilith revoke identity {path} --reason TEXT"),
+            Some(name) => format!("trilith revoke machine {name} --reason TEXT"),
+        };
         return Err(Refusal::Precondition(
             Finding::new("ERASE-LIVE", "the identity has SVIDs that stand")
                 .observed(id)
-                .next("trilith revoke identity PATH --reason TEXT; or wait until they have ended"),
+                .next(format!("{how}; or wait until they have ended")),
         ));
     }
     Ok(Whom {
@@ -127,7 +131,7 @@ fn acts(plan: &Plan) -> Result<(), Refusal> {
         return Err(Refusal::Precondition(
             Finding::new("ERASE-NEEDED", "all that could be erased is needed")
                 .observed(format!("{} {}: {}", kept.item.kind, kept.item.sha256, kept.why))
-                .next("revoke or replace what needs it first; the plan lists all: trilith ledger erase --identity PATH --reason TEXT"),
+                .next("revoke or replace what needs it first; the same command without --yes lists all that has to stay"),
         ));
     }
     Err(Refusal::Unknown(

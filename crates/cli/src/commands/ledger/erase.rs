@@ -49,7 +49,11 @@ pub(super) async fn erase(arguments: EraseArguments, global: &Global) -> Result<
     }
     if !arguments.yes {
         administer::print(&plan, global);
-        output::note("Nothing was erased. With --yes this is, for good; records and proofs stay.");
+        let nothing = plan.get("erased").and_then(Value::as_array);
+        output::note(match nothing.is_some_and(Vec::is_empty) {
+            true => "Nothing was erased, and nothing would be.",
+            false => "Nothing was erased. With --yes this is, for good; records and proofs stay.",
+        });
         return Ok(());
     }
     let mut approvals = Vec::new();
