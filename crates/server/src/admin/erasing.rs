@@ -242,8 +242,12 @@ fn signed(
         --keys DIR --sign-to FILE; then erase the same with --approval FILE for both";
     let now = core.now().as_millis();
     let authors = current.estate.authors();
-    let found = approved(subject, approvals, authors, now)
-        .map_err(|finding| Refusal::Precondition(finding.next(NEXT)))?;
+    let found = approved(subject, approvals, authors, now).map_err(|mut finding| {
+        if finding.code == "ESTATE-APPROVAL-ALONE" {
+            "an erasure needs two authors of the estate in force".clone_into(&mut finding.message);
+        }
+        Refusal::Precondition(finding.next(NEXT))
+    })?;
     let unwritten = || {
         Refusal::Invalid(
             Finding::new("ESTATE-APPROVAL-FORM", "what was signed cannot be written").next(NEXT),
