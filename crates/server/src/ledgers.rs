@@ -145,7 +145,9 @@ impl Ledgers {
             return Ok(None);
         };
         let (reader, index) = (core.journal.reader(), shown.row.anchor);
-        let failed = |error: &dyn std::error::Error| Refusal::internal("reading an anchor", error);
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            Refusal::internal("reading an anchor", error)
+        };
         let record = reader.record(index).map_err(|error| failed(&error))?;
         let hashes = reader.inclusion(index, vouching.size);
         let proof = ProofFile {
