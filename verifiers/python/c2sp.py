@@ -23,7 +23,8 @@ def check(good, code="", where="", record=None):
     if not good:
         raise Failure(code, where, record)
 
-MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError, InvalidSignature)
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError,
+             InvalidSignature)
 @contextmanager
 def inside(where, code=None):
     """What fails in here fails in this section; and with this code, if one is given."""
@@ -73,7 +74,8 @@ def parse_key(text, kinds=(ED25519_NOTE,)):
     origin, id, encoded = text.split("+", 2)
     kind, *raw = unbase64(encoded)
     key = Key(origin, kind, bytes(raw))
-    check(kind in kinds and len(raw) == LENGTHS[kind] and key.id.hex() == id and is_name(origin, 255))
+    check(kind in kinds and len(raw) == LENGTHS[kind])
+    check(key.id.hex() == id and is_name(origin, 255))
     return key
 
 def open_checkpoint(note, key):
@@ -141,7 +143,7 @@ def parse_tile(path):
     return tile if tile.index < U64 and 1 <= tile.width <= 256 and str(tile) == path else None
 
 def entries_of(bundle):
-    """The entries of a bundle, each with where it ends; None for one that ends behind the bundle."""
+    """The entries of a bundle, each with its end; None for one that ends behind the bundle."""
     at = 0
     while at < len(bundle):
         begin, at = at + 2, at + 2 + int.from_bytes(bundle[at : at + 2])
@@ -216,8 +218,10 @@ def cosigned(witness, head, line):
     text = f"{head.origin}\n{head.size}\n{b64encode(head.root).decode()}\n"
     message = f"cosignature/v1\ntime {int.from_bytes(time)}\n{text}".encode()
     if witness.kind == ML_DSA_44:
-        name, origin = [bytes([len(name.encode())]) + name.encode() for name in (witness.origin, head.origin)]
-        message = b"subtree/v1\n\0" + name + time + origin + bytes(8) + head.size.to_bytes(8) + head.root
+        names = [name.encode() for name in (witness.origin, head.origin)]
+        name, origin = [bytes([len(name)]) + name for name in names]
+        message = b"subtree/v1\n\0" + name + time + origin + bytes(8)
+        message += head.size.to_bytes(8) + head.root
     witness.verify(message, signature)
     return int.from_bytes(time)
 

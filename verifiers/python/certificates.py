@@ -1,12 +1,13 @@
 """Certificates in a pack: an SVID is that of its issuance, and led to a root of the reader's trust
 file when it was used. What does not hold is a Failure `PACK-CERTIFICATE`."""
+from contextlib import suppress
 from datetime import datetime, timezone
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID as Use
 
-from c2sp import MALFORMED, check, inside, sha256, unbase64
+from c2sp import MALFORMED, Failure, check, inside, sha256, unbase64
 
 RECEIPT = bytes.fromhex("0614698295f7a482a7effa8ca39a9efa92a5d2bd8a2f")  # the extension's OID
 MAX_CHAIN, MAX_CERTIFICATE = 8, 64 << 10
@@ -49,7 +50,8 @@ def extended(certificate, *needed):
 
 def signs(certificate):
     """True if the certificate is of an authority."""
-    constraints, usage = [extension(certificate, kind) for kind in (x509.BasicConstraints, x509.KeyUsage)]
+    constraints = extension(certificate, x509.BasicConstraints)
+    usage = extension(certificate, x509.KeyUsage)
     return bool(constraints and constraints.value.ca and usage and usage.value.key_cert_sign)
 
 def key_digest(certificate):
@@ -59,34 +61,29 @@ def key_digest(certificate):
 def valid(certificate, at):
     return certificate.not_valid_before_utc <= at <= certificate.not_valid_after_utc
 
-def issued_by(certificate, issuer):
-    try:
-        return certificate.verify_directly_issued_by(issuer) is None
-    except MALFORMED:
-        return False
-
 def path(certificate, authorities, roots, at, left=MAX_CHAIN):
-    """From the certificate's issuer up to a root, each valid at that time; None if no path leads there."""
+    """From the certificate's issuer up to a root, each of them valid at that time."""
     for issuer in roots + (authorities if left else []):
-        fit = issuer in roots or signs(issuer) and extended(issuer, Use.CLIENT_AUTH)
-        if fit and valid(issuer, at) and issued_by(certificate, issuer):
+        with suppress(*MALFORMED):
+            check(issuer in roots or signs(issuer) and extended(issuer, Use.CLIENT_AUTH))
+            check(valid(issuer, at))
+            certificate.verify_directly_issued_by(issuer)
             above = [] if issuer in roots else path(issuer, authorities, roots, at, left - 1)
-            if above is not None:
-                return [issuer, *above]
-    return None
+            return [issuer, *above]
+    raise Failure("PACK-CERTIFICATE")
 
 def is_of(svid, issuance, domain):
     """True if an SVID is that of an issuance whose digest it has."""
     usage, names = [extension(svid, kind) for kind in (x509.KeyUsage, x509.SubjectAlternativeName)]
     uris = names.value.get_values_for_type(x509.UniformResourceIdentifier) if names else []
-    times = [int(time.timestamp()) for time in (svid.not_valid_before_utc, svid.not_valid_after_utc)]
+    times = [svid.not_valid_before_utc.timestamp(), svid.not_valid_after_utc.timestamp()]
     return (
         uris == [issuance["spiffe_id"]] and uris[0].startswith(f"spiffe://{domain}/")
         and usage is not None and usage.critical and usage.value.digital_signature
         and not (usage.value.key_cert_sign or usage.value.crl_sign or signs(svid))
         and extended(svid, Use.SERVER_AUTH, Use.CLIENT_AUTH)
         and format(svid.serial_number, "x").zfill(len(issuance["serial"])) == issuance["serial"]
-        and times == [issuance["not_before"], issuance["not_after"]]
+        and list(map(int, times)) == [issuance["not_before"], issuance["not_after"]]
         and key_digest(svid) == unbase64(issuance["key"])
     )
 
@@ -115,7 +112,8 @@ def check_certificates(sections, ledgers, domain, roots):
                  and one.body["issuance"] == str(index)] or [record.wall]
         with inside(name, "PACK-CERTIFICATE"):
             check(len(above) < MAX_CHAIN and is_of(svid, record.body, domain))
-            for at in (datetime.fromtimestamp(wall // 1000, timezone.utc) for wall in {min(walls), max(walls)}):
+            for wall in {min(walls), max(walls)}:
+                at = datetime.fromtimestamp(wall // 1000, timezone.utc)
                 issuer, *chain = path(svid, above, roots, at)
                 check(valid(svid, at) and key_digest(issuer) == unbase64(record.body["issuer"]))
                 used += [issuer, *chain]

@@ -1,5 +1,5 @@
 """How Trilith's own forms are read: JSON and records, the container of a pack, the lineage of a
-ledger, trust files. Shapes stand in record_shapes.txt; what does not hold is raised as a Failure."""
+ledger, trust files. The shapes of all JSON stand in record_shapes.txt."""
 import json, os, re, tomllib
 from collections import namedtuple
 
@@ -156,7 +156,7 @@ def open_link(body):
         check((context, end) == ("trilith-ledger-succession-v1", "") and old.raw != new.raw)
         check(ours == theirs and number < later)
         check([unbase64(body["old"]), unbase64(body["new"])] == [key.spki for key in keys])
-        signatures = [b64 and unbase64(b64) for b64 in (body["old_signature"], body["new_signature"])]
+        signatures = [unbase64(body["old_signature"]), unbase64(body["new_signature"])]
         tree = decimal(size), unbase64(root, 32)
         check(None not in (*signatures, *tree))
     with inside("", "LEDGER-LINK-SIGNATURE"):
@@ -178,8 +178,8 @@ def follow(key, links):
     return logs
 
 def open_head(note, logs):
-    """What the newest log signed; or of an earlier one the whole tree that its link names, since what
-    a key that was replaced signed below that may be of any time."""
+    """What the newest log signed; or of an earlier one the whole tree that its link names: what a
+    key that was replaced signed below that may be of any time."""
     key, end = next((log for log in logs if log[0].origin == note.split("\n")[0]), logs[-1])
     head, lines = open_checkpoint(note, key)
     size, root = end or head[1:]
@@ -194,8 +194,8 @@ def read_trust(data):
         text = data.decode()
         found = load(text) if text.lstrip()[:1] == "{" else tomllib.loads(text)
         check(fits(found, "Trust", exact=False))
-        domain, key, policy = found["trust_domain"], parse_key(found["ledger_key"]), found.get("policy")
-        policy = None if policy is None else parse_policy(policy)
+        domain, key = found["trust_domain"], parse_key(found["ledger_key"])
+        policy = None if found.get("policy") is None else parse_policy(found["policy"])
         check(re.fullmatch("[a-z0-9._-]{1,255}", domain) and key.origin.startswith(domain + "/"))
         check(not policy or not policy.logs or key in policy.logs)
         links = list(map(open_link, found.get("lineage", [])))

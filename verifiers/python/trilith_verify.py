@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Verifies a Trilith pack: a second reading of the format, which shares no code with `trilith verify`.
+"""Verifies a Trilith pack: a second reading of the format, with no code of `trilith verify`.
 
     python3 trilith_verify.py PACK --trust FILE [--json]
 
 It opens these two files and asks no network. README.md beside it lists what is checked and what is
-not. Exit: 0 verified, which is not yet complete: read the first line, or "complete"; 1 no such file,
-or no trust file; 2 usage; 3 the pack does not verify.
+not. Exit: 0 verified, which is not yet complete: read the first line, or "complete"; 1 no such
+file, or no trust file; 2 usage; 3 the pack does not verify.
 """
 import argparse, json, os, re, sys
 from collections import defaultdict, deque
@@ -15,8 +15,9 @@ from datetime import datetime, timedelta
 
 sys.dont_write_bytecode = True  # nothing is written, not even beside this file
 from c2sp import (
-    ED25519, ED25519_NOTE, ENTRIES, U64, Failure, Key, Tile, check, check_tiles, decimal, entries_of,
-    hashes_of, inside, is_name, judge, leaf_hash, open_checkpoint, root_from, sha256, unbase64,
+    ED25519, ED25519_NOTE, ENTRIES, U64, Failure, Key, Tile, check, check_tiles, decimal,
+    entries_of, hashes_of, inside, is_name, judge, leaf_hash, open_checkpoint, root_from, sha256,
+    unbase64,
 )
 from certificates import check_certificates
 from trilith_formats import (
@@ -78,8 +79,9 @@ def labels(fields, items):
         label, path = item.split("=")
         path, _, pattern = path.partition(":")
         regex = RULES["pattern", pattern][0][0] if pattern else r"(?s)\A.*\Z"
-        for name in texts(fields, label) if "." in label else [label]:
-            yield from (f"{name}={part}" for text in texts(fields, path) for part in re.findall(regex, text))
+        found = [part for text in texts(fields, path) for part in re.findall(regex, text)]
+        yield from (f"{name}={part}" for part in found
+                    for name in (texts(fields, label) if "." in label else [label]))
 
 def touches(body, resource):
     """True if a record is about a resource, or may be: a list that was cut may have held it."""
@@ -89,7 +91,7 @@ def touches(body, resource):
         name == resource or f'"{resource}"' in name for name in names)
 
 class Answers:
-    """Finds the answers in one ledger, whose records it sees in order, with what each belongs to."""
+    """Finds the answers in one ledger, whose records it sees in order, with what each rests on."""
     def __init__(self, question, domain):
         self.question, self.found, self.total = question, deque(), 0
         fields = {name: str(value) for name, value in question.items()}
@@ -100,13 +102,16 @@ class Answers:
 
     def see(self, index, record):
         question, kind, belongs = self.question, self.question["kind"], {index}
-        answers = question["from"] <= record.wall < question["to"] if kind == "period" else index in numbered(question)
+        answers = index in numbered(question)
+        if kind == "period":
+            answers = question["from"] <= record.wall < question["to"]
         asked = question.get("resource") if record.kind in ("intent", "decision") else None
         if asked is not None and not touches(record.body, asked):
             return
         if kind == "issuance" and not fits(record.body, record.kind, exact=False):
             return
-        fields = {**record.body, "@": "", "@actor": record.actor, "@seq": str(record.seq), "@index": str(index)}
+        fields = {**record.body, "@": "", "@actor": record.actor, "@seq": str(record.seq)}
+        fields["@index"] = str(index)
         for wanted, learnt, grounds in RULES.get((kind, record.kind), ()):
             found = [label for label in labels(fields, wanted) if label in self.known]
             if wanted.strip() and not found:
@@ -191,7 +196,8 @@ def check_misbehaviour(body, sections):
     notes = [sections.get(f"blob/{one['note']['sha256']}") for one in said]
     if None not in notes:
         first, second = [open_stated(body, one, note.decode()) for one, note in zip(said, notes)]
-        kind = "fork" if first.size == second.size else "rollback" if first.size > second.size else "unproven"
+        more = second.size - first.size
+        kind = "fork" if more == 0 else "rollback" if more < 0 else "unproven"
         check(first != second and (first.size > 0 or kind != "unproven"))
         check((kind, kind == "fork") == (body["kind"], body["proved"]))
 
@@ -236,9 +242,11 @@ class Pack:
         self.look_for_more()
         self.check_grounds()
         records = [record for ledger in self.ledgers for record in ledger.records.values()]
-        for name in [name for name in sections if name.startswith("blob/")]:
-            named = any(f'"{name[5:]}"' in compact(record.body) or opening(record) == name[5:] for record in records)
-            check(named and sha256(sections[name]).hex() == name[5:], "PACK-BLOB", name)
+        blobs = {name: name[5:] for name in sections if name.startswith("blob/")}
+        for name, digest in blobs.items():
+            named = any(f'"{digest}"' in compact(record.body) or opening(record) == digest
+                        for record in records)
+            check(named and sha256(sections[name]).hex() == digest, "PACK-BLOB", name)
         certificates = check_certificates(sections, self.ledgers, domain, roots)
         for ledger in self.ledgers:
             for index, record in ledger.records.items():
@@ -248,46 +256,47 @@ class Pack:
         if not reached:  # it says nothing of what is in the ledger, and so stands beside the rest
             self.doubts.insert(0, ("", SAID["quorum"].format(logs[-1][0].origin, len(seen))))
         not_shown = [doubt for _, doubt in self.doubts]
-        told = [{"ledger": record.origin, "index": index, "type": record.kind, "actor": record.actor,
-                 "body": record.body, "answers": index in ledger.answers}
+        told = [{"ledger": record.origin, "index": index, "type": record.kind,
+                 "actor": record.actor, "body": record.body, "answers": index in ledger.answers}
                 for ledger in self.ledgers for index, record in ledger.records.items()]
         self.told = {
             "verified": True, "complete": not not_shown, "not_shown": not_shown,
             "question": compact(question), "records": told, "erased": self.erased,
-            "checkpoints": [{"origin": ledger.head.origin, "size": ledger.head.size, **ledger.extent,
-                             "complete": all(ledger.head.origin != origin for origin, _ in self.doubts)}
-                            for ledger in self.ledgers],
+            "checkpoints": [
+                {"origin": ledger.head.origin, "size": ledger.head.size, **ledger.extent,
+                 "complete": ledger.head.origin not in dict(self.doubts)}
+                for ledger in self.ledgers],
             "answers": sum(item["answers"] for item in told),
-            "blobs": sum(name.startswith("blob/") for name in sections),
+            "blobs": len(blobs),
             "certificates": [{"sha256": name, "issuance": at} for name, at in certificates.items()],
             "quorum": {"reached": reached, "cosignatures": [
-                {"name": witness.origin, "key_id": witness.id.hex(), "time": time(1000 * at or None),
-                 "kind": "ed25519" if witness.kind == ED25519 else "ml-dsa-44"}
-                for witness, at in seen]} if policy else None,
+                {"name": witness.origin, "key_id": witness.id.hex(),
+                 "kind": "ed25519" if witness.kind == ED25519 else "ml-dsa-44",
+                 "time": time(1000 * at or None)} for witness, at in seen]} if policy else None,
         }
 
     def doubt(self, origin, name, *values):
         self.doubts.append((origin, SAID[name].format(origin, *values)))
 
     def read_gateways(self):
-        """The gateways' checkpoints, each stated to the byte by an anchor, with one key a ledger."""
+        """The gateways' checkpoints: an anchor states each to the byte, with one key a ledger."""
         keys, anchored = {}, {}
         for index, record in self.server.items():
             check_begin(index, record, self.domain, self.key)
         for index, record in self.server.items():
             if record.kind == "anchor":
                 with inside(f"record/0/{index}"):
-                    body, key = record.body, record.body["ledger_key"]
+                    body = record.body
+                    key, note = body["ledger_key"], body["checkpoint"]
                     check(keys.setdefault(body["origin"], key) == key, "PACK-ANCHOR")
-                    anchored.setdefault(body["checkpoint"], (open_stated(body, body, body["checkpoint"]), index))
+                    anchored.setdefault(note, (open_stated(body, body, note), index))
         numbers = [name for name in self.sections if re.match("checkpoint/[^0]", name)]
         notes = [read_note(self.sections, number) for number in range(1, len(numbers) + 1)]
         for number, note in enumerate(notes, 1):
             check(note in anchored, "PACK-ANCHOR", f"checkpoint/{number}")
             self.ledgers.append(Ledger(self.sections, number, *anchored[note]))
-        for name in self.sections:
-            of_ledger = name.startswith(("record/", "tiles/"))
-            check(not of_ledger or section_key(name)[1] < len(self.ledgers), "PACK-CHECKPOINT", name)
+        for name in [name for name in self.sections if name.startswith(("record/", "tiles/"))]:
+            check(section_key(name)[1] < len(self.ledgers), "PACK-CHECKPOINT", name)
 
     def check_asked(self):
         """Each ledger of the pack is asked about, and is there once."""
@@ -300,9 +309,10 @@ class Pack:
         check(good, "PACK-RECORD-MISSING", "question.json")
 
     def find_answers(self, ledger):
-        """The answers are found again: in a gateway's ledger these are all that the pack has of it."""
+        """The answers are found again; of a gateway's ledger the pack has nothing else."""
         question, origin, number = self.question, ledger.head.origin, ledger.number
-        seen, whole, held = Answers(question, self.domain), ledger.entries is not None, ledger.records
+        seen, held = Answers(question, self.domain), ledger.records
+        whole = ledger.entries is not None
         until = self.server[ledger.anchor].wall if number else None
         for index, record in enumerate(ledger.entries) if whole else held.items():
             if record is None:
@@ -318,10 +328,9 @@ class Pack:
                 if record.kind == "anchor" and fits(record.body, "anchor", exact=False):
                     self.newest[record.body["origin"]] = index, int(record.body["size"])
         ledger.answers = set().union(*seen.found, numbered(question) if ledger.about else ())
-        for index in sorted(ledger.answers - set(held)):
-            raise Failure("PACK-RECORD-MISSING", f"record/{number}/{index}")
-        for index in sorted(set(held) - ledger.answers) if number else ():
-            raise Failure("PACK-RECORD-STRAY", f"record/{number}/{index}")
+        lacks, strays = ledger.answers - set(held), set(held) - ledger.answers if number else set()
+        check(not lacks, "PACK-RECORD-MISSING", f"record/{number}/{min(lacks, default=0)}")
+        check(not strays, "PACK-RECORD-STRAY", f"record/{number}/{min(strays, default=0)}")
         if number == 0 and question["kind"] == "verdict":
             good = held[question["index"]].kind == "verdict"
             check(good, "PACK-RECORD-MISSING", f"record/0/{question['index']}")
@@ -330,7 +339,8 @@ class Pack:
 
     def look_for_more(self):
         """Where the pack has not all entries, or a gateway's ledger not up to its newest anchor."""
-        kind, followed = self.question["kind"], self.question["kind"] in ("access", "session", "period")
+        kind = self.question["kind"]
+        followed = kind in ("access", "session", "period")
         for ledger in self.ledgers:
             asked = ledger.about or ledger.number == 0 and followed
             if ledger.entries is None and asked and kind not in ("record", "range"):
@@ -344,14 +354,14 @@ class Pack:
                     self.doubt(origin, "later", heads[origin].size, size, index)
 
     def check_grounds(self):
-        """What records rest on is in the pack, and the server's records are no others than these."""
+        """What records rest on is in the pack, and these are all of the server's records there."""
         server, first = self.server, self.ledgers[0]
         needed = {*first.answers, *(ledger.anchor for ledger in self.ledgers[1:])}
         needed |= {index for index, record in server.items() if is_link(record.body)}
         open = [(first, index) for index in sorted(needed)]
         open += [(ledger, index) for ledger in self.ledgers[1:] for index in ledger.records]
-        erasures = [(at, item["sha256"]) for at, record in server.items() if record.kind == "erasure"
-                    for item in record.body["erased"]]
+        erasures = [(at, digest) for at, record in server.items() if record.kind == "erasure"
+                    for digest in texts(record.body, "erased.[].sha256")]
         while open:
             ledger, index = open.pop()
             record = ledger.records[index]
@@ -369,11 +379,12 @@ class Pack:
             digests = blobs + [opening(record)] if record.kind == "issuance" else blobs
             for digest in [digest for digest in digests if f"blob/{digest}" not in self.sections]:
                 # What was named after an erasure was not erased by it.
-                by = next((at for at, gone in erasures if gone == digest and (ledger.number or at > index)), None)
+                by = next((at for at, gone in erasures
+                           if gone == digest and (ledger.number or at > index)), None)
                 if by is not None:
-                    body = server[by].body
-                    self.erased.append({"ledger": record.origin, "index": index, "sha256": digest, "record": by,
-                                        "time": time(server[by].wall), "by": body["by"], "reason": body["reason"]})
+                    told = {name: server[by].body[name] for name in ("by", "reason")}
+                    told |= {"sha256": digest, "record": by, "time": time(server[by].wall)}
+                    self.erased.append({"ledger": record.origin, "index": index, **told})
                     open += [(first, by)] if by not in needed else []
                     needed.add(by)
                 elif digest in blobs:
@@ -404,11 +415,12 @@ def read_file(path, limit, code):
     return data
 
 def plain(text):
-    """As it is printed: names and questions come from whoever wrote them, and do not act on a terminal."""
+    """As it is printed: what others wrote does not act on a terminal."""
     return json.dumps(text)[1:-1].replace('\\"', '"')
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    as_written = argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     parser.add_argument("pack")
     parser.add_argument("--trust", required=True)
     parser.add_argument("--json", action="store_true")
@@ -426,10 +438,10 @@ def main():
         line = f"trilith_verify: {failure.code}: {failure.where}{place}: {told['message']}"
         print(plain(line), file=sys.stderr)
         return status
-    lines = ["verified, and complete" if told["complete"] else "verified; NOT shown to be complete:"]
-    lines += told["not_shown"] + [SAID["made-again"]]
+    lines = [SAID["complete" if told["complete"] else "doubted"], *told["not_shown"], SAID["again"]]
     lines += [SAID["erased"].format(**one) for one in told["erased"]]
-    lines += [f"{name}: {compact(told[name])}" for name in ("question", "checkpoints", "certificates", "quorum")]
+    lines += [f"{name}: {compact(told[name])}"
+              for name in ("question", "checkpoints", "certificates", "quorum")]
     try:
         print(json.dumps(told) if arguments.json else "\n  ".join(map(plain, lines)), flush=True)
     except BrokenPipeError:  # whoever reads has read enough
