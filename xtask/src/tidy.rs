@@ -7,6 +7,7 @@ mod manifests;
 mod mutants;
 mod refusals;
 mod rust;
+mod verifier;
 mod warrants;
 mod words;
 
@@ -26,6 +27,7 @@ Checks the house rules and prints every break of one as `file:line: what`:
   documents  one number per decision, and each invariant links to attack tests that exist;
              a page that source names is there
   mutants    each entry of tests/mutants finds its text once and names tests that exist
+  verifier   verifiers/python is short: few lines in all, none too wide
   warrants   what is issued on comes from verifiers: only they name the type that makes it
   words      no paths of one machine and no registry hosts in tracked files
 
@@ -80,6 +82,7 @@ pub(crate) fn check() -> Result<()> {
     breaks.extend(mutants::check(&files)?);
     breaks.extend(manifests::check(&packages, &files));
     breaks.extend(rust::check_roots(&packages, &files));
+    breaks.extend(verifier::check(&files, |file| read_text(file).ok()));
     breaks.extend(warrants::check_list(&files, |file| read_text(file).ok()));
     for file in &files {
         // What is not UTF-8 has no words: images, archives.

@@ -10,9 +10,10 @@ import sys
 import traceback
 
 
-def trust(standards, asked):
+def trust(standards, verifier, asked):
     policy = asked["policy"] and standards.parse_policy(asked["policy"])
-    return asked["trust_domain"], standards.parse_key(asked["ledger_key"]), policy, (), asked["lineage"]
+    links = list(map(verifier.open_link, asked["lineage"]))
+    return asked["trust_domain"], standards.parse_key(asked["ledger_key"]), policy, (), links
 
 
 def main():
@@ -25,7 +26,7 @@ def main():
         asked = json.loads(line)
         pack = sys.stdin.buffer.read(asked["length"])
         try:
-            told = verifier.verify(pack, *trust(standards, asked))
+            told = verifier.verify(pack, *trust(standards, verifier, asked))
         except verifier.Failure as failure:
             told = {"code": failure.code, "where": failure.where, "record": failure.record}
         except Exception:  # a defect, which the test shows
