@@ -143,13 +143,13 @@ def holds(log, origin):
     (ours, number), (theirs, earlier) = place(log), place(origin)
     return log == origin or ours == theirs and earlier < number
 
-def is_link(body):
-    return fits(body, "key-rotation", exact=False) and body["what"] == "ledger"
+def is_link(body, what="ledger"):
+    return fits(body, "key-rotation", exact=False) and body["what"] == what
 
-def open_link(body):
+def open_link(body, what="ledger"):
     """The two keys, and the tree that both logs have: its size and root."""
     with inside("", "LEDGER-LINK-FORMAT"):
-        check(is_link(body))
+        check(is_link(body, what))
         context, before, after, size, root, end = body["statement"].split("\n")
         keys = old, new = parse_key(before), parse_key(after)
         (ours, number), (theirs, later) = place(old.origin), place(new.origin)
@@ -164,9 +164,11 @@ def open_link(body):
             key.verify(body["statement"].encode(), signature)
     return old, new, tree
 
-def follow(key, links):
+def follow(key, links, known=()):
     """The logs of the lineage of `key`, oldest first: each key, and the size and root of the tree
-    that its log ended with."""
+    that its log ended with. `known` are the links of the trust file."""
+    check(len(links) <= MAX_LINKS, "LEDGER-LINK-FORMAT")
+    links = [*known, *links]
     while before := [old for old, new, _ in links if new == key]:
         key = before[0]
     logs = [(key, None)]
@@ -177,15 +179,15 @@ def follow(key, links):
         logs.append((key, None))  # what a later log gave up of an earlier one's is not in the tree
     return logs
 
-def open_head(note, logs):
+def open_head(note, logs, whole=True):
     """What the newest log signed; or of an earlier one the whole tree that its link names: what a
-    key that was replaced signed below that may be of any time."""
+    key that was replaced signed below that may be of any time, unless others show it."""
     key, end = next((log for log in logs if log[0].origin == note.split("\n")[0]), logs[-1])
     head, lines = open_checkpoint(note, key)
     size, root = end or head[1:]
     check(head.size <= size, "LEDGER-CHECKPOINT-ENDED")
-    check(head.size >= size, "LEDGER-CHECKPOINT-FORMER")
-    check(head.root == root, "LEDGER-CHECKPOINT-END-FORKED")
+    check(head.size == size or not whole, "LEDGER-CHECKPOINT-FORMER")
+    check(head.size < size or head.root == root, "LEDGER-CHECKPOINT-END-FORKED")
     return head, lines
 
 def read_trust(data):

@@ -21,8 +21,8 @@ from c2sp import (
 )
 from certificates import check_certificates
 from trilith_formats import (
-    MAX_LINKS, compact, fits, follow, holds, is_link, is_text, open_head, open_link, parse_record,
-    place, read_pack, read_trust, section_key, table,
+    compact, fits, follow, holds, is_link, is_text, load, open_head, open_link, parse_record, place,
+    read_pack, read_trust, section_key, table,
 )
 
 MAX_PACK, MAX_TRUST, MAX_QUESTION, MAX_PROOF, MAX_RANGE = 1 << 30, 1 << 20, 4096, 64, 10_000
@@ -55,7 +55,7 @@ def is_about(question, origin, server):
         return kind == "period" or not server
     if server or name in ("", "server"):
         return server and kind != "session" and name in ("", "server", origin)
-    return name in (origin, origin.rpartition("/")[2])
+    return holds(origin, name) or holds(origin.rpartition("/")[2], name)
 
 def numbered(question):
     """The places that are asked for by number."""
@@ -181,25 +181,41 @@ def check_begin(index, record, domain, key):
         same = unbase64(record.body["ledger_key"]) == key.spki or place(key.origin)[1] > 1
         check(same and record.body["trust_domain"] == domain, "PACK-TRUST", f"record/0/{index}")
 
-def open_stated(body, said, note):
-    """A checkpoint of which a record says that it is of this ledger, key, size and root."""
+def stated_key(body):
     spki = unbase64(body["ledger_key"])
     key = Key(body["origin"], ED25519_NOTE, spki[-32:])
     check(key.spki == spki and is_name(key.origin, 255), "PACK-ANCHOR")
-    head, _ = open_checkpoint(note, key)
-    check(head[1:] == (int(said["size"]), unbase64(said["root"])), "PACK-ANCHOR")
-    return head
+    return key
+
+def stated_tree(said):
+    return int(said["size"]), unbase64(said["root"])
 
 def check_misbehaviour(body, sections):
-    """What a record says of two notes is what they show, if both are in the pack."""
-    said = [body["first"], body["second"]]
-    notes = [sections.get(f"blob/{one['note']['sha256']}") for one in said]
-    if None not in notes:
-        first, second = [open_stated(body, one, note.decode()) for one, note in zip(said, notes)]
-        more = second.size - first.size
-        kind = "fork" if more == 0 else "rollback" if more < 0 else "unproven"
-        check(first != second and (first.size > 0 or kind != "unproven"))
-        check((kind, kind == "fork") == (body["kind"], body["proved"]))
+    """What a record says of two notes is what they show, if both are in the pack. Either may be a
+    link by which the ledger went on as a new log."""
+    stated, trees, links = [body["first"], body["second"]], [], []
+    notes = [sections.get(f"blob/{said['note']['sha256']}") for said in stated]
+    if None in notes:
+        return
+    key = stated_key(body)
+    for said, note in zip(stated, notes):
+        if note.startswith(b'{"'):
+            links.append(open_link(load(note.decode())))
+            check(links[-1][0] == key)
+            trees.append(links[-1][2])
+        else:
+            trees.append(open_checkpoint(note.decode(), key)[0][1:])
+        check(trees[-1] == stated_tree(said))
+    if len(links) == 2:
+        kind = "succession" if links[0] != links[1] else None
+    elif links:
+        end, (head,) = links[0][2], [tree for tree in trees if tree is not links[0][2]]
+        kind = "ended" if head[0] >= end[0] and head != end else None
+    else:
+        more = trees[1][0] - trees[0][0]
+        kind = "rollback" if more < 0 else "unproven" if more and trees[0][0] else None
+        kind = "fork" if more == 0 and trees[0] != trees[1] else kind
+    check(kind == body["kind"] and (kind in ("fork", "ended", "succession")) == body["proved"])
 
 # The whole.
 
@@ -218,15 +234,14 @@ class Pack:
         self.domain, self.doubts, self.erased, self.newest = domain, [], [], {}
         self.sections = sections = read_pack(pack)
         self.question = question = read_question(sections.get("question.json", b""))
-        note, links, known = read_note(sections, 0), list(links), len(links)
+        note, found = read_note(sections, 0), []
         for name in [name for name in sections if name.startswith("record/0/")]:
             record = readable(next(entries_of(sections[name]), (None,))[0])
             if record and record.kind == "key-rotation" and is_link(record.body):
                 with inside(name):
-                    links.append(open_link(record.body))
+                    found.append(open_link(record.body))
         with inside("checkpoint/0"):
-            check(len(links) <= known + MAX_LINKS, "LEDGER-LINK-FORMAT")
-            logs = follow(key, links)
+            logs = follow(key, found, links)
             head, lines = open_head(note, logs)
             seen, reached = judge(policy, head, lines) if policy else ([], True)
             check(len(lines) == 1 + len(seen), "PACK-CHECKPOINT")
@@ -280,29 +295,39 @@ class Pack:
 
     def read_gateways(self):
         """The gateways' checkpoints: an anchor states each to the byte, with one key a ledger."""
-        keys, anchored = {}, {}
+        keys, anchored, self.links = {}, {}, {}
         for index, record in self.server.items():
             check_begin(index, record, self.domain, self.key)
         for index, record in self.server.items():
+            if is_link(record.body, "gateway-ledger"):
+                with inside(f"record/0/{index}"):
+                    self.links[index] = open_link(record.body, "gateway-ledger")
+        for index, record in self.server.items():
             if record.kind == "anchor":
                 with inside(f"record/0/{index}"):
-                    body = record.body
-                    key, note = body["ledger_key"], body["checkpoint"]
-                    check(keys.setdefault(body["origin"], key) == key, "PACK-ANCHOR")
-                    anchored.setdefault(note, (open_stated(body, body, note), index))
+                    key, body = stated_key(record.body), record.body
+                    check(keys.setdefault(key.origin, key) == key, "PACK-ANCHOR")
+                    links = [link for link in self.links.values() if line(link[1]) == line(key)]
+                    logs = follow(key, links)
+                    head, _ = open_head(body["checkpoint"], logs, whole=False)
+                    same = head.origin == key.origin and head[1:] == stated_tree(body)
+                    check(same, "PACK-ANCHOR")
+                    anchored.setdefault(body["checkpoint"], (head, index, logs[0][0]))
         numbers = [name for name in self.sections if re.match("checkpoint/[^0]", name)]
         notes = [read_note(self.sections, number) for number in range(1, len(numbers) + 1)]
         for number, note in enumerate(notes, 1):
             check(note in anchored, "PACK-ANCHOR", f"checkpoint/{number}")
-            self.ledgers.append(Ledger(self.sections, number, *anchored[note]))
+            head, index, first = anchored[note]
+            check(place(first.origin)[1] == 1, "PACK-ANCHOR", f"checkpoint/{number}")
+            self.ledgers.append(Ledger(self.sections, number, head, index))
         for name in [name for name in self.sections if name.startswith(("record/", "tiles/"))]:
             check(section_key(name)[1] < len(self.ledgers), "PACK-CHECKPOINT", name)
 
     def check_asked(self):
         """Each ledger of the pack is asked about, and is there once."""
-        origins, question = [ledger.head.origin for ledger in self.ledgers], self.question
+        lines, question = [line(ledger.head) for ledger in self.ledgers], self.question
         for number, ledger in enumerate(self.ledgers):
-            good = origins.index(origins[number]) == number and (number == 0 or ledger.about)
+            good = lines.index(lines[number]) == number and (number == 0 or ledger.about)
             check(good, "PACK-CHECKPOINT", f"checkpoint/{number}")
         named = question.get("ledger") is not None or question["kind"] == "record"
         good = not named or any(ledger.about for ledger in self.ledgers)
@@ -326,7 +351,8 @@ class Pack:
                 until = record.wall
                 check_begin(index, record, self.domain, self.key)
                 if record.kind == "anchor" and fits(record.body, "anchor", exact=False):
-                    self.newest[record.body["origin"]] = index, int(record.body["size"])
+                    log = record.body["origin"]
+                    self.newest[place(log)[0]] = log, index, int(record.body["size"])
         ledger.answers = set().union(*seen.found, numbered(question) if ledger.about else ())
         lacks, strays = ledger.answers - set(held), set(held) - ledger.answers if number else set()
         check(not lacks, "PACK-RECORD-MISSING", f"record/{number}/{min(lacks, default=0)}")
@@ -346,18 +372,21 @@ class Pack:
             if ledger.entries is None and asked and kind not in ("record", "range"):
                 left_out = "records" if ledger.number else "records and gateways"
                 self.doubt(ledger.head.origin, "entries", left_out)
-        heads = {ledger.head.origin: ledger.head for ledger in self.ledgers}
-        for origin, (index, size) in sorted(self.newest.items()) if followed else ():
+        heads = {line(ledger.head): ledger.head for ledger in self.ledgers[1:]}
+        for first, (origin, index, size) in sorted(self.newest.items()) if followed else ():
             if is_about(self.question, origin, False):
-                check(origin in heads, "PACK-LEDGER-MISSING", f"record/0/{index}")
-                if origin != self.ledgers[0].head.origin and heads[origin].size < size:
-                    self.doubt(origin, "later", heads[origin].size, size, index)
+                there = first in heads or origin == self.ledgers[0].head.origin
+                check(there, "PACK-LEDGER-MISSING", f"record/0/{index}")
+                if first in heads and heads[first].size < size:
+                    self.doubt(heads[first].origin, "later", heads[first].size, size, index)
 
     def check_grounds(self):
         """What records rest on is in the pack, and these are all of the server's records there."""
         server, first = self.server, self.ledgers[0]
         needed = {*first.answers, *(ledger.anchor for ledger in self.ledgers[1:])}
         needed |= {index for index, record in server.items() if is_link(record.body)}
+        lines = [line(ledger.head) for ledger in self.ledgers[1:]]
+        needed |= {index for index, link in self.links.items() if line(link[1]) in lines}
         open = [(first, index) for index in sorted(needed)]
         open += [(ledger, index) for ledger in self.ledgers[1:] for index in ledger.records]
         erasures = [(at, digest) for at, record in server.items() if record.kind == "erasure"
@@ -391,6 +420,10 @@ class Pack:
                     self.doubt(record.origin, "blob", index, digest)
         for index in server:
             check(index in needed, "PACK-RECORD-STRAY", f"record/0/{index}")
+
+def line(log):
+    """What a ledger is known by, however often its key is replaced, of a key or checkpoint of it."""
+    return place(log.origin)[0]
 
 def opening(record):
     """The digest of what an issuance's commitment opens to."""
