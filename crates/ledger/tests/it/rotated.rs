@@ -1,12 +1,13 @@
 //! A gateway's ledger that went on as a new log: what a pack has to hold of that, and what two things show that one of its
 //! keys signed.
 
+use crate::judges::verify;
 use crate::packs::{API, World, accesses, records, world};
 use crate::support::signer;
 use ledger::body::{Body as _, KeyRotation};
 use ledger::lineage::{self, Link};
 use ledger::misbehaviour::{self, Misbehaviour, NotMisbehaviour};
-use ledger::pack::{Doubt, PackBuilder, Question, verify};
+use ledger::pack::{Doubt, PackBuilder, Question};
 use ledger::{Checkpoint, LedgerSigner, RecordType};
 
 const SECOND: &str = "example.org/gateway/db1@2";
