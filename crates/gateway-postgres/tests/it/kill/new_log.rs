@@ -61,8 +61,17 @@ async fn a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is
     }
     let (mut cut_short, mut done) = (0, 0);
     for round in 0..ROUNDS {
+        // At some moment, or as soon as one of its steps is seen.
+        let step = ["keys", "keys/lineage", "ledger/lineage"].get(round as usize % 4);
+        let seen = || step.map(|step| look(&data.join(step)));
+        let before = seen();
         let mut command = started(data);
-        tokio::time::sleep(Duration::from_millis(2 * round)).await;
+        if step.is_none() {
+            tokio::time::sleep(Duration::from_millis(2 * round)).await;
+        }
+        while step.is_some() && seen() == before && command.try_wait().unwrap().is_none() {
+            std::hint::spin_loop();
+        }
         command.kill().unwrap();
         command.wait().unwrap();
         // Where it was cut short, nothing starts before it is done.
