@@ -52,7 +52,10 @@ async fn verified(fixture: &Fixture, question: String) -> ledger::pack::Report {
     let mut stream = fixture
         .admin()
         .await
-        .pack(proto::v1::PackRequest { question })
+        .pack(proto::v1::PackRequest {
+            question,
+            certificates: false,
+        })
         .await
         .unwrap()
         .into_inner();
