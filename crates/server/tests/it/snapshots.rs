@@ -536,7 +536,10 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
         let asked = fixture
             .admin()
             .await
-            .pack(v1::PackRequest { question, ..v1::PackRequest::default() })
+            .pack(v1::PackRequest {
+                question,
+                ..v1::PackRequest::default()
+            })
             .await;
         let refused = asked.err().map(|status| finding(&status).code.into_owned());
         assert_eq!(refused.as_deref(), expected, "record {index}");
