@@ -65,7 +65,8 @@ enum Act {
     Written(SyncSender<()>),
     Erase {
         commits: Vec<HexDigest>,
-        places: Vec<u64>,
+        /// Everywhere, if it is not known where.
+        places: Option<Vec<u64>>,
         done: SyncSender<io::Result<u64>>,
     },
 }
@@ -147,9 +148,9 @@ impl Certificates {
         found
     }
 
-    /// Writes over the certificates of issuances that commit to one of `commits` and stand at one of `places`; durable
-    /// when it returns. Returns how many there were. Blocks.
-    pub(crate) fn erase(&self, commits: &[HexDigest], places: Vec<u64>) -> io::Result<u64> {
+    /// Writes over the certificates of issuances that commit to one of `commits` and stand at one of `places`, or
+    /// wherever they stand; durable when it returns. Returns how many there were. Blocks.
+    pub(crate) fn erase(&self, commits: &[HexDigest], places: Option<Vec<u64>>) -> io::Result<u64> {
         let (done, wait) = sync_channel(1);
         let commits = commits.to_vec();
         let ended = || io::Error::other("the thread that keeps certificates has ended");
@@ -241,15 +242,22 @@ impl Writer {
                 places,
                 done,
             } => {
-                let commits: HashSet<HexDigest> = commits.into_iter().collect();
-                let numbers: BTreeSet<u64> = places.iter().map(|index| index >> PLACES).collect();
-                let erased: io::Result<u64> = numbers.iter().try_fold(0, |erased, number| {
-                    Ok(erased + write_over(&file_of(&self.dir, *number), &commits)?)
-                });
+                let erased = match places {
+                    None => erase_everywhere(&self.dir, &commits),
+                    Some(places) => self.erase_at(&commits, &places),
+                };
                 self.erased.extend(commits);
                 drop(done.send(erased));
             }
         }
+    }
+
+    fn erase_at(&self, commits: &[HexDigest], places: &[u64]) -> io::Result<u64> {
+        let commits: HashSet<HexDigest> = commits.iter().copied().collect();
+        let numbers: BTreeSet<u64> = places.iter().map(|index| index >> PLACES).collect();
+        numbers.iter().try_fold(0, |erased, number| {
+            Ok(erased + write_over(&file_of(&self.dir, *number), &commits)?)
+        })
     }
 
     /// What cannot be kept is not: whoever was issued it has it.

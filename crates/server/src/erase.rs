@@ -154,11 +154,11 @@ pub(crate) struct Removed {
 }
 
 /// Removes what records say to be gone, as far as the last word on it is that it is, with the certificates of the
-/// issuances at `places` that commit to it. Waits for the disk: blocks.
+/// issuances at `places`, or wherever, that commit to it. Waits for the disk: blocks.
 pub(crate) fn remove(
     core: &Core,
     erased: &[HexDigest],
-    places: Vec<u64>,
+    places: Option<Vec<u64>>,
 ) -> Result<Removed, Refusal> {
     let gone: Vec<HexDigest> = {
         let state = core.state();

@@ -184,9 +184,10 @@ impl Plan {
         self.items.iter().map(|item| item.sha256).collect()
     }
 
-    /// Of the records that name the contents, as far as the ledger was read.
-    pub(super) fn places(&self) -> Vec<u64> {
-        self.asking.places.clone()
+    /// Of the records that name the contents, as far as the ledger was read; `None` where some of it is gone, and with
+    /// it the places.
+    pub(super) fn places(&self) -> Option<Vec<u64>> {
+        self.pruned.is_none().then(|| self.asking.places.clone())
     }
 
     /// Sets apart what somebody lives by, or is about to name: what is not `marked`, where something is.
