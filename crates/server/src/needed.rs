@@ -61,9 +61,12 @@ pub(crate) fn roots(state: &State) -> Needed {
     rows.revocations
         .iter()
         .for_each(|row| add(row.index, "revocations"));
-    rows.gateways
-        .iter()
-        .for_each(|row| add(row.anchor, "anchors of gateways"));
+    for row in &rows.gateways {
+        add(row.anchor, "anchors of gateways");
+        for (index, _) in state.gateway_links(&row.origin) {
+            add(index, "links of gateways to new logs");
+        }
+    }
     for (_, _, indices) in state.seals() {
         indices
             .into_iter()
