@@ -167,13 +167,13 @@ pub(crate) fn started() -> Site {
         let text = text.replace("UID", &uid().to_string());
         site.write(&format!("estate/{name}"), &text);
     }
-    let port = free_port();
+    let (port, http) = (free_port(), free_port());
     let folder = site.folder.path().display().to_string();
     site.write(
         "server.toml",
         &format!(
             "trust_domain = \"example.org\"\ndata_dir = \"{folder}/server\"\nlisten = \"127.0.0.1:{port}\"\n\
-             [custody.ca]\nkind = \"file\"\ndir = \"{folder}/keys-ca\"\n\
+             http_listen = \"127.0.0.1:{http}\"\n[custody.ca]\nkind = \"file\"\ndir = \"{folder}/keys-ca\"\n\
              [custody.ledger]\nkind = \"file\"\ndir = \"{folder}/keys-ledger\"\n"
         ),
     );
