@@ -425,7 +425,8 @@ fn a_witness_starts_without_the_one_copy_that_is_damaged() {
 
     let copies = running.folder.path().join("witness/mirror");
     let copy = copies.join(hash().to_string());
-    let bundle = copy.join("tile/entries/000");
+    // Of the right edge, which every start looks at.
+    let bundle = copy.join("tile/entries/001");
     let mut bytes = std::fs::read(&bundle).unwrap();
     bytes[5] ^= 1;
     std::fs::write(&bundle, bytes).unwrap();
