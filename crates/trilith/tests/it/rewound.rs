@@ -74,8 +74,10 @@ impl Site {
         );
         self.put("witness.toml", &text);
         let witness = self.start("witness");
-        self.until("the witness listens", || {
+        // It listens before it has them.
+        self.until("the witness listens, and has its keys", || {
             std::net::TcpStream::connect(address).is_ok()
+                && self.path("witness/verifier-keys").exists()
         });
         witness
     }
