@@ -106,9 +106,8 @@ class Answers:
         if kind == "period":
             answers = question["from"] <= record.wall < question["to"]
         asked = question.get("resource") if record.kind in ("intent", "decision") else None
-        if asked is not None and not touches(record.body, asked):
-            return
-        if kind == "issuance" and not fits(record.body, record.kind, exact=False):
+        other = asked is not None and not touches(record.body, asked)
+        if other or kind == "issuance" and not fits(record.body, record.kind, exact=False):
             return
         fields = {**record.body, "@": "", "@actor": record.actor, "@seq": str(record.seq)}
         fields["@index"] = str(index)
@@ -190,32 +189,33 @@ def stated_key(body):
 def stated_tree(said):
     return int(said["size"]), unbase64(said["root"])
 
+def shown(key, first, second):
+    """What two notes by a key show of its ledger. Either may be a link by which that went on as a new
+    log, in place of a note. With the trees that they state: the size and root of each."""
+    def opened(note):
+        if not note.startswith('{"'):
+            return None, open_checkpoint(note, key)[0][1:]
+        old, *link = open_link(load(note))
+        check(old == key)
+        return link, link[1]
+    (one, older), (other, newer) = opened(first), opened(second)
+    if one and other:
+        return "succession" if one != other else None, older, newer
+    if one or other:
+        end, head = (older, newer) if one else (newer, older)
+        return "ended" if head[0] >= end[0] and head != end else None, older, newer
+    kind = "fork" if older[0] == newer[0] else "rollback" if older[0] > newer[0] else "unproven"
+    shows = older != newer and (older[0] > 0 or kind == "fork")
+    return kind if shows else None, older, newer
+
 def check_misbehaviour(body, sections):
-    """What a record says of two notes is what they show, if both are in the pack. Either may be a
-    link by which the ledger went on as a new log."""
-    stated, trees, links = [body["first"], body["second"]], [], []
+    """What a record says of two notes is what they show, if both are in the pack."""
+    stated = [body["first"], body["second"]]
     notes = [sections.get(f"blob/{said['note']['sha256']}") for said in stated]
-    if None in notes:
-        return
-    key = stated_key(body)
-    for said, note in zip(stated, notes):
-        if note.startswith(b'{"'):
-            links.append(open_link(load(note.decode())))
-            check(links[-1][0] == key)
-            trees.append(links[-1][2])
-        else:
-            trees.append(open_checkpoint(note.decode(), key)[0][1:])
-        check(trees[-1] == stated_tree(said))
-    if len(links) == 2:
-        kind = "succession" if links[0] != links[1] else None
-    elif links:
-        end, (head,) = links[0][2], [tree for tree in trees if tree is not links[0][2]]
-        kind = "ended" if head[0] >= end[0] and head != end else None
-    else:
-        more = trees[1][0] - trees[0][0]
-        kind = "rollback" if more < 0 else "unproven" if more and trees[0][0] else None
-        kind = "fork" if more == 0 and trees[0] != trees[1] else kind
-    check(kind == body["kind"] and (kind in ("fork", "ended", "succession")) == body["proved"])
+    if None not in notes:
+        kind, *trees = shown(stated_key(body), *(note.decode() for note in notes))
+        check(trees == list(map(stated_tree, stated)) and kind == body["kind"])
+        check((kind in ("fork", "ended", "succession")) == body["proved"])
 
 # The whole.
 
@@ -422,7 +422,7 @@ class Pack:
             check(index in needed, "PACK-RECORD-STRAY", f"record/0/{index}")
 
 def line(log):
-    """What a ledger is known by, however often its key is replaced, of a key or checkpoint of it."""
+    """What a ledger is known by, however often its key is replaced, of its key or checkpoint."""
     return place(log.origin)[0]
 
 def opening(record):
@@ -430,14 +430,11 @@ def opening(record):
     return (unbase64(record.body.get("commit")) or b"").hex()
 
 def time(millis):
-    """RFC 3339, in UTC; the number itself where no calendar reaches."""
-    if millis is None:
-        return None
-    try:
+    """RFC 3339, in UTC; the number itself where no calendar reaches; None of None."""
+    with suppress(OverflowError, TypeError):
         moment = datetime(1970, 1, 1) + timedelta(milliseconds=millis)
         return moment.isoformat(timespec="milliseconds") + "Z"
-    except OverflowError:
-        return str(millis)
+    return millis and str(millis)
 
 # The command.
 
