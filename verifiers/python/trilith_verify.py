@@ -10,8 +10,8 @@ file, or no trust file; 2 usage; 3 the pack does not verify.
 import argparse, json, os, re, sys
 from collections import defaultdict, deque
 from contextlib import suppress
-from itertools import product
 from datetime import datetime, timedelta
+from itertools import product
 
 sys.dont_write_bytecode = True  # nothing is written, not even beside this file
 from c2sp import (
@@ -74,14 +74,13 @@ def texts(value, path):
     return list(filter(is_text, values))
 
 def labels(fields, items):
-    """What a record bears of the items of a rule."""
+    """What a record bears of the items of a rule, each as its label and a text."""
     for item in items.split():
         label, path = item.split("=")
         path, _, pattern = path.partition(":")
         regex = RULES["pattern", pattern][0][0] if pattern else r"(?s)\A.*\Z"
         found = [part for text in texts(fields, path) for part in re.findall(regex, text)]
-        yield from (f"{name}={part}" for part in found
-                    for name in (texts(fields, label) if "." in label else [label]))
+        yield from product(texts(fields, label) if "." in label else [label], found)
 
 def touches(body, resource):
     """True if a record is about a resource, or may be: a list that was cut may have held it."""
@@ -117,13 +116,13 @@ class Answers:
                 continue
             rests, answers = list(labels(fields, grounds)), answers or bool(found)
             places = set().union(*(self.known.get(label, ()) for label in found + rests))
-            named = [decimal(label[6:]) for label in rests if label.startswith("place=")]
+            named = [decimal(text) for label, text in rests if label == "place"]
             places |= {place for place in named if place is not None and place < index}
             belongs |= places
-            for label in labels(fields, learnt):
-                self.known[label] = places | {index}
+            for label, text in labels(fields, learnt):
+                self.known[label, text] = places | {index}
                 if label[0] == "!":
-                    self.known.pop(label[1:], None)
+                    self.known.pop((label[1:], text), None)
         if answers:
             self.total += 1
             self.found.append(belongs)
@@ -387,23 +386,23 @@ class Pack:
         needed |= {index for index, record in server.items() if is_link(record.body)}
         lines = [line(ledger.head) for ledger in self.ledgers[1:]]
         needed |= {index for index, link in self.links.items() if line(link[1]) in lines}
-        open = [(first, index) for index in sorted(needed)]
-        open += [(ledger, index) for ledger in self.ledgers[1:] for index in ledger.records]
+        left = [(first, index) for index in sorted(needed)]
+        left += [(ledger, index) for ledger in self.ledgers[1:] for index in ledger.records]
         erasures = [(at, digest) for at, record in server.items() if record.kind == "erasure"
                     for digest in texts(record.body, "erased.[].sha256")]
-        while open:
-            ledger, index = open.pop()
+        while left:
+            ledger, index = left.pop()
             record = ledger.records[index]
             rules = RULES.get(("grounds", record.kind), [("",)])[0][0]
-            named = [label.split("=") for label in labels(record.body, rules)]
+            named = list(labels(record.body, rules))
             places = [record.estate] if record.estate is not None else []
-            for place in places + [int(text) for label, text in named if label == "place"]:
-                if place >= first.head.size:
-                    self.doubt(record.origin, "beyond", index, place)
-                elif place not in needed:
-                    check(place in server, "PACK-RECORD-MISSING", f"record/0/{place}")
-                    needed.add(place)
-                    open.append((first, place))
+            for at in places + [int(text) for label, text in named if label == "place"]:
+                if at >= first.head.size:
+                    self.doubt(record.origin, "beyond", index, at)
+                elif at not in needed:
+                    check(at in server, "PACK-RECORD-MISSING", f"record/0/{at}")
+                    needed.add(at)
+                    left.append((first, at))
             blobs = [text for label, text in named if label == "blob"]
             digests = blobs + [opening(record)] if record.kind == "issuance" else blobs
             for digest in [digest for digest in digests if f"blob/{digest}" not in self.sections]:
@@ -414,7 +413,7 @@ class Pack:
                     told = {name: server[by].body[name] for name in ("by", "reason")}
                     told |= {"sha256": digest, "record": by, "time": time(server[by].wall)}
                     self.erased.append({"ledger": record.origin, "index": index, **told})
-                    open += [(first, by)] if by not in needed else []
+                    left += [(first, by)] if by not in needed else []
                     needed.add(by)
                 elif digest in blobs:
                     self.doubt(record.origin, "blob", index, digest)
@@ -464,14 +463,15 @@ def main():
                 "record": failure.record, "message": SAID[failure.code]}
         if arguments.json and status == 3:
             print(json.dumps(told))
-        place = "" if failure.record is None else f", record {failure.record}"
-        line = f"trilith_verify: {failure.code}: {failure.where}{place}: {told['message']}"
-        print(plain(line), file=sys.stderr)
+        record = "" if failure.record is None else f", record {failure.record}"
+        said = f"trilith_verify: {failure.code}: {failure.where}{record}: {told['message']}"
+        print(plain(said), file=sys.stderr)
         return status
-    lines = [SAID["complete" if told["complete"] else "doubted"], *told["not_shown"], SAID["again"]]
+    lines = [SAID["complete" if told["complete"] else "doubted"], *told["not_shown"]]
+    lines += [f"asked: {told['question']}", SAID["again"]]
     lines += [SAID["erased"].format(**one) for one in told["erased"]]
     lines += [f"{name}: {compact(told[name])}"
-              for name in ("question", "checkpoints", "certificates", "quorum")]
+              for name in ("checkpoints", "certificates", "quorum") if told[name]]
     try:
         print(json.dumps(told) if arguments.json else "\n  ".join(map(plain, lines)), flush=True)
     except BrokenPipeError:  # whoever reads has read enough
