@@ -119,8 +119,9 @@ impl<'de> Deserialize<'de> for ResourceKind {
 }
 
 /// One resource. The path of a table is `database/schema/table`, of a column `database/schema/table/column`, of a tool `server/tool`; within a segment
-/// `%` and `/` are written `%25` and `%2F`, so that no name can pose as another's path. The path of a route
-/// is `api/METHOD/path`, where the path is as the API has it. Of an estate's own kinds it is any text.
+/// `%`, `/`, `"`, `\` and control characters are written `%25`, `%2F`, `%22`, `%5C` and the like, so that no name can pose
+/// as another's path, and none has to be quoted. The path of a route is `api/METHOD/path`, where the path is as the API
+/// has it. Of an estate's own kinds it is any text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceRef {
@@ -181,12 +182,31 @@ impl ResourceRef {
     /// The last part of its path as the database has it: a column's own name.
     #[must_use]
     pub fn last_name(&self) -> Cow<'_, str> {
-        let last = self.path.rsplit('/').next().unwrap_or_default();
-        if last.contains('%') {
-            Cow::Owned(last.replace("%2F", "/").replace("%25", "%"))
-        } else {
-            Cow::Borrowed(last)
+        Self::name_of(self.path.rsplit('/').next().unwrap_or_default())
+    }
+
+    /// What a segment of a path stands for, as the database has it.
+    #[must_use]
+    pub fn name_of(segment: &str) -> Cow<'_, str> {
+        if !segment.contains('%') {
+            return Cow::Borrowed(segment);
         }
+        let mut parts = segment.split('%');
+        let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+        for part in parts {
+            let written = part.split_at_checked(2);
+            let escaped = written
+                .filter(|(digits, _)| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+                .and_then(|(digits, rest)| Some((u8::from_str_radix(digits, 16).ok()?, rest)));
+            if let Some((byte, rest)) = escaped {
+                bytes.push(byte);
+                bytes.extend_from_slice(rest.as_bytes());
+            } else {
+                bytes.push(b'%');
+                bytes.extend_from_slice(part.as_bytes());
+            }
+        }
+        String::from_utf8(bytes).map_or(Cow::Borrowed(segment), Cow::Owned)
     }
 
     /// What contains it, as far as its path says.
@@ -231,23 +251,55 @@ fn is_method(text: &str) -> bool {
 }
 
 fn escape(segment: &str) -> Cow<'_, str> {
-    if segment.contains(['%', '/']) {
-        Cow::Owned(segment.replace('%', "%25").replace('/', "%2F"))
-    } else {
-        Cow::Borrowed(segment)
+    let is_written_otherwise =
+        |character: char| matches!(character, '%' | '/' | '"' | '\\') || character.is_control();
+    if !segment.contains(is_written_otherwise) {
+        return Cow::Borrowed(segment);
+    }
+    let mut escaped = String::with_capacity(segment.len() + 8);
+    for character in segment.chars() {
+        if is_written_otherwise(character) {
+            let mut buffer = [0; 4];
+            for byte in character.encode_utf8(&mut buffer).bytes() {
+                escaped.push('%');
+                escaped.push_str(&crypto::hex::encode(&[byte]).to_ascii_uppercase());
+            }
+        } else {
+            escaped.push(character);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// As a policy names it: `Table::"shop/public/cards"`. Of what a path may hold only what ends or begins something in
+/// quotes is written otherwise, and read so again.
+impl fmt::Display for ResourceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path: Cow<'_, str> = if self.path.contains(['"', '\\']) {
+            Cow::Owned(self.path.replace('\\', "\\\\").replace('"', "\\\""))
+        } else {
+            Cow::Borrowed(&self.path)
+        };
+        write!(f, "{}::\"{path}\"", self.kind.type_name())
     }
 }
 
-/// As a policy names it: `Table::"shop/public/cards"`.
-impl fmt::Display for ResourceRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}::\"{}\"",
-            self.kind.type_name(),
-            self.path.escape_debug()
-        )
+/// What [`ResourceRef`] has written in quotes; an apostrophe that a record of before has behind a backslash, too.
+fn unquoted(quoted: &str) -> Option<String> {
+    let mut path = String::with_capacity(quoted.len());
+    let mut characters = quoted.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => path.push(
+                characters
+                    .next()
+                    .filter(|next| matches!(next, '"' | '\\' | '\''))?,
+            ),
+            '"' => return None,
+            character => path.push(character),
+        }
     }
+    Some(path)
 }
 
 /// The text names no resource.
@@ -268,6 +320,7 @@ impl FromStr for ResourceRef {
                 let path = quoted
                     .strip_prefix('"')
                     .and_then(|rest| rest.strip_suffix('"'))
+                    .and_then(unquoted)
                     .ok_or_else(unknown)?;
                 Self::new(
                     ResourceKind::from_type_name(name).ok_or_else(unknown)?,
@@ -303,6 +356,60 @@ mod tests {
         assert_eq!(odd.path, "shop/public/a%2Fb%252Fc");
         assert!(odd.is_well_formed());
         assert!(!ResourceRef::table("shop/public").is_well_formed());
+    }
+
+    #[test]
+    fn every_name_comes_back_as_it_was() {
+        let parts = [
+            "o'brien",
+            "a\"b",
+            "c\\",
+            "d/e%2F",
+            "\u{7}\n\u{85}",
+            "\u{301}é",
+            "%",
+            "%2",
+            "%zz",
+            "'",
+        ];
+        for one in parts {
+            for other in parts {
+                let name = format!("{one}{other}");
+                let table =
+                    ResourceRef::from_segments(ResourceKind::Table, &["shop", "public", &name]);
+                let column = table.column(&name);
+                assert!(
+                    table.is_well_formed() && column.is_well_formed(),
+                    "{name:?}"
+                );
+                assert_eq!(
+                    (table.last_name(), column.last_name()),
+                    (name.as_str().into(), name.as_str().into())
+                );
+                for reference in [&table, &column] {
+                    // Whoever looks for a path in a record finds it between quotes.
+                    let written = reference.to_string();
+                    assert!(
+                        written.contains(&format!("\"{}\"", reference.path)),
+                        "{written}"
+                    );
+                    assert_eq!(written.parse::<ResourceRef>().as_ref(), Ok(reference));
+                }
+            }
+            // An estate's own kinds have any text.
+            let own: ResourceRef =
+                ResourceRef::new("Bucket::\"x\"".parse::<ResourceRef>().unwrap().kind, one);
+            assert_eq!(own.to_string().parse::<ResourceRef>(), Ok(own));
+        }
+        let before: ResourceRef = "Table::\"shop/public/o\\'brien\"".parse().unwrap();
+        assert_eq!(before.path, "shop/public/o'brien");
+        for text in [
+            "Table::\"a/b/c\\\"",
+            "Table::\"a/b/\"c\"",
+            "Table::\"a/b/\\c\"",
+        ] {
+            assert!(text.parse::<ResourceRef>().is_err(), "{text}");
+        }
     }
 
     #[test]

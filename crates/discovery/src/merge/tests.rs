@@ -102,7 +102,7 @@ fn an_empty_estate_gets_a_file_with_everything_unclassified() {
     assert_eq!(
         paths(&outcome.report.unclassified),
         [
-            "table shop/public/a\"b%2Fc",
+            "table shop/public/a%22b%2Fc",
             "table shop/public/cards",
             "function shop/public/area"
         ]

@@ -171,11 +171,7 @@ fn snp(source: &mut Source<'_>, entry: &TeeEntry) -> Option<SnpReference> {
             source.problem("ESTATE-DUPLICATE", &floor.generation, message);
         }
     }
-    let images = entry.images.iter().map(|image| snp_image(source, image));
-    let images = images
-        .collect::<Vec<_>>()
-        .into_iter()
-        .collect::<Option<_>>()?;
+    let images = images(source, entry, snp_image)?;
     let policy = entry.policy.as_ref();
     if policy.is_some_and(|policy| policy.vmpl > 3) {
         source.problem(ESTATE_TEE, &entry.kind, "`vmpl` is 0 to 3");
@@ -229,15 +225,8 @@ fn snp_image(source: &mut Source<'_>, image: &TeeImageEntry) -> Option<SnpImage>
 }
 
 fn tdx(source: &mut Source<'_>, entry: &TeeEntry) -> Option<TdxReference> {
-    if !entry.floors.is_empty() || entry.revocation.is_some() || entry.policy.is_some() {
-        let message = "`floor`, `revocation` and `policy` are of SEV-SNP";
-        source.problem(ESTATE_TEE, &entry.kind, message);
-    }
-    let images = entry.images.iter().map(|image| tdx_image(source, image));
-    let images = images
-        .collect::<Vec<_>>()
-        .into_iter()
-        .collect::<Option<_>>()?;
+    nothing_of_snp(source, entry);
+    let images = images(source, entry, tdx_image)?;
     let statuses = entry.tcb_status.as_ref();
     Some(TdxReference {
         images: (!entry.any_image).then_some(images),
@@ -284,11 +273,7 @@ fn nitro(source: &mut Source<'_>, entry: &TeeEntry) -> Option<NitroReference> {
         let message = "Nitro has neither a TCB nor a `policy`: it has `image`s";
         source.problem(ESTATE_TEE, &entry.kind, message);
     }
-    let images = entry.images.iter().map(|image| nitro_image(source, image));
-    let images = images
-        .collect::<Vec<_>>()
-        .into_iter()
-        .collect::<Option<_>>()?;
+    let images = images(source, entry, nitro_image)?;
     Some(NitroReference {
         images: (!entry.any_image).then_some(images),
     })
@@ -296,20 +281,7 @@ fn nitro(source: &mut Source<'_>, entry: &TeeEntry) -> Option<NitroReference> {
 
 fn nitro_image(source: &mut Source<'_>, image: &TeeImageEntry) -> Option<NitroImage> {
     name(source, image);
-    let others = [
-        &image.measurement,
-        &image.id_key,
-        &image.author_key,
-        &image.family_id,
-        &image.image_id,
-        &image.host_data,
-        &image.mrtd,
-        &image.rtmr0,
-        &image.rtmr1,
-        &image.rtmr2,
-        &image.rtmr3,
-    ];
-    if others.iter().any(|field| field.is_some())
+    if is_of_machines(image)
         || image.minimum_svn.is_some()
         || enclave::is_named(image)
         || image.pcrs.is_empty()
@@ -332,6 +304,46 @@ fn nitro_image(source: &mut Source<'_>, image: &TeeImageEntry) -> Option<NitroIm
         name: image.name.get_ref().clone(),
         pcrs,
     })
+}
+
+/// Each image, so that all problems are told.
+fn images<T>(
+    source: &mut Source<'_>,
+    entry: &TeeEntry,
+    read: fn(&mut Source<'_>, &TeeImageEntry) -> Option<T>,
+) -> Option<Vec<T>> {
+    let images: Vec<_> = entry
+        .images
+        .iter()
+        .map(|image| read(source, image))
+        .collect();
+    images.into_iter().collect()
+}
+
+fn nothing_of_snp(source: &mut Source<'_>, entry: &TeeEntry) {
+    if !entry.floors.is_empty() || entry.revocation.is_some() || entry.policy.is_some() {
+        let message = "`floor`, `revocation` and `policy` are of SEV-SNP";
+        source.problem(ESTATE_TEE, &entry.kind, message);
+    }
+}
+
+/// Whether it has what is measured of SEV-SNP or TDX.
+fn is_of_machines(image: &TeeImageEntry) -> bool {
+    [
+        &image.measurement,
+        &image.id_key,
+        &image.author_key,
+        &image.family_id,
+        &image.image_id,
+        &image.host_data,
+        &image.mrtd,
+        &image.rtmr0,
+        &image.rtmr1,
+        &image.rtmr2,
+        &image.rtmr3,
+    ]
+    .iter()
+    .any(|field| field.is_some())
 }
 
 fn name(source: &mut Source<'_>, image: &TeeImageEntry) {

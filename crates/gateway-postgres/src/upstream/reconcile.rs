@@ -433,7 +433,7 @@ fn wanted(
         let in_database = |schema: &ResourceRef| {
             let (database, name) = schema.path.split_once('/')?;
             let here = ResourceRef::from_segments(ResourceKind::Database, &[&catalog.database]);
-            (database == here.path).then(|| name.replace("%2F", "/").replace("%25", "%"))
+            (database == here.path).then(|| ResourceRef::name_of(name).into_owned())
         };
         if actions.contains(&Action::Define)
             && let Some(name) = schema.as_ref().and_then(in_database)

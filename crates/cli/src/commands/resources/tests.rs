@@ -117,7 +117,7 @@ fn a_real_database_is_declared_once_and_kept_in_step() {
     let customers = table("shop/public/customers");
     assert_eq!(customers.columns["Ph\"one/%"].classification, "restricted");
     assert_eq!(customers.columns.len(), 3);
-    let odd = table("shop/public/Or\"ders%2F2 é");
+    let odd = table("shop/public/Or%22ders%2F2 é");
     assert!(odd.unclassified && odd.classification == "restricted");
     assert!(table("shop/a.b/empty").columns.is_empty());
     assert_eq!(after.matches("name = \"area\"").count(), 1);

@@ -1,6 +1,6 @@
 //! `references/`: what enclaves have to show, which join by that alone: each is known, and placed, by what runs in it.
 
-use super::{ESTATE_TEE, hex, name};
+use super::{ESTATE_TEE, hex, images, is_of_machines, name, nothing_of_snp};
 use crate::declare::{TeeEntry, TeeImageEntry};
 use crate::model::{NitroReference, SgxBy, SgxImage, SgxReference};
 use crate::resolve::Source;
@@ -30,15 +30,8 @@ pub(super) fn nitro(source: &mut Source<'_>, entry: &TeeEntry) -> Option<NitroRe
 
 pub(super) fn sgx(source: &mut Source<'_>, entry: &TeeEntry) -> Option<SgxReference> {
     is_placed(source, entry);
-    if !entry.floors.is_empty() || entry.revocation.is_some() || entry.policy.is_some() {
-        let message = "`floor`, `revocation` and `policy` are of SEV-SNP";
-        source.problem(ESTATE_TEE, &entry.kind, message);
-    }
-    let images = entry.images.iter().map(|image| sgx_image(source, image));
-    let images = images
-        .collect::<Vec<_>>()
-        .into_iter()
-        .collect::<Option<_>>()?;
+    nothing_of_snp(source, entry);
+    let images = images(source, entry, sgx_image)?;
     let statuses = entry.tcb_status.as_ref();
     Some(SgxReference {
         images,
@@ -67,19 +60,6 @@ pub(super) fn is_named(image: &TeeImageEntry) -> bool {
 
 fn sgx_image(source: &mut Source<'_>, image: &TeeImageEntry) -> Option<SgxImage> {
     name(source, image);
-    let others = [
-        &image.measurement,
-        &image.id_key,
-        &image.author_key,
-        &image.family_id,
-        &image.image_id,
-        &image.host_data,
-        &image.mrtd,
-        &image.rtmr0,
-        &image.rtmr1,
-        &image.rtmr2,
-        &image.rtmr3,
-    ];
     let minimum_svn = u16::try_from(image.minimum_svn.unwrap_or(0));
     let ways = (&image.mrenclave, &image.mrsigner, image.product);
     let by = match ways {
@@ -93,7 +73,7 @@ fn sgx_image(source: &mut Source<'_>, image: &TeeImageEntry) -> Option<SgxImage>
     let Ok(minimum_svn) = minimum_svn else {
         return wrong(source, image);
     };
-    if others.iter().any(|field| field.is_some()) || !image.pcrs.is_empty() {
+    if is_of_machines(image) || !image.pcrs.is_empty() {
         return wrong(source, image);
     }
     Some(SgxImage {
