@@ -2,13 +2,13 @@
 //! keys signed.
 
 use crate::judges::verify;
-use crate::packs::{API, World, accesses, records, world};
+use crate::packs::{API, World, accesses, bare, records, world};
 use crate::support::signer;
-use ledger::body::{Body as _, KeyRotation};
+use ledger::body::{BlobRef, Body as _, KeyRotation, Misbehaviour as Told, SignedHead};
 use ledger::lineage::{self, Link};
 use ledger::misbehaviour::{self, Misbehaviour, NotMisbehaviour};
 use ledger::pack::{Doubt, PackBuilder, Question};
-use ledger::{Checkpoint, LedgerSigner, RecordType};
+use ledger::{Base64, Checkpoint, Decimal, Digest, HexDigest, LedgerSigner, RecordType};
 
 const SECOND: &str = "example.org/gateway/db1@2";
 
@@ -221,4 +221,105 @@ fn links_and_heads_of_one_key_show_what_it_did() {
     }
     let code = judge(&ended, &head(&one, 6, [6; 32]));
     assert!(matches!(code, Err(NotMisbehaviour::Second(_))), "{code:?}");
+}
+
+/// A pack of the server's record that the ledger of `key` misbehaved, with both notes.
+fn pack_of(
+    key: &LedgerSigner,
+    notes: [&str; 2],
+    trees: [(u64, [u8; 32]); 2],
+    kind: Misbehaviour,
+    proved: bool,
+) -> (Vec<u8>, ledger::pack::Trust) {
+    let [first, second] = [0, 1].map(|at| SignedHead {
+        size: Decimal(trees[at].0),
+        root: Digest(trees[at].1),
+        note: BlobRef {
+            sha256: HexDigest::of(notes[at].as_bytes()),
+            length: Decimal(notes[at].len() as u64),
+        },
+    });
+    let told = Told {
+        origin: key.key().origin().to_string(),
+        ledger_key: Base64(key.key().public_key().spki_der().to_vec()),
+        by: "spiffe://example.org/gateway/pg".to_owned(),
+        kind: kind.to_string(),
+        proved,
+        first,
+        second,
+        detail: String::new(),
+    };
+    let mut world = bare();
+    world.server.append(told.record());
+    let question = Question::Record {
+        ledger: String::new(),
+        index: 0,
+    };
+    let mut pack = PackBuilder::new(&question, &world.server.note());
+    pack.receipt(&world.server.receipt(0));
+    for note in notes {
+        pack.blob(note.as_bytes().to_vec());
+    }
+    (pack.build(), world.trust)
+}
+
+/// Any two of what a key may have signed, in a record of each kind: only the one that they show is taken.
+#[test]
+fn both_judges_see_in_a_pack_what_links_and_heads_show() {
+    let first = signer("example.org/gateway/db7", 7);
+    let (one, other) = (
+        signer("example.org/gateway/db7@2", 8),
+        signer("example.org/gateway/db7@3", 9),
+    );
+    let link = |from: &LedgerSigner, to: &LedgerSigner, size| {
+        misbehaviour::link_evidence(&Link::sign(from, to, (size, [5; 32]), "").unwrap())
+    };
+    let ended = link(&first, &one, 5);
+    let shown = [
+        (ended.clone(), (5, [5; 32])),
+        (
+            ended.replace("\"reason\":\"\"", "\"reason\":\"another\""),
+            (5, [5; 32]),
+        ),
+        (ended.replace("db7@2", "db7@4"), (5, [5; 32])),
+        (link(&first, &other, 6), (6, [5; 32])),
+        (link(&one, &other, 5), (5, [5; 32])),
+        (head(&first, 0, [1; 32]), (0, [1; 32])),
+        (head(&first, 4, [1; 32]), (4, [1; 32])),
+        (head(&first, 5, [5; 32]), (5, [5; 32])),
+        (head(&first, 5, [6; 32]), (5, [6; 32])),
+        (head(&one, 6, [6; 32]), (6, [6; 32])),
+    ];
+    let mut kinds = std::collections::BTreeSet::new();
+    for (earlier, before) in &shown {
+        for (later, after) in &shown {
+            let expected = misbehaviour::judge(first.key(), earlier, later, &[]).ok();
+            let expected = expected.map(|(kind, _)| (kind, kind.proves_itself()));
+            for kind in Misbehaviour::ALL {
+                for proved in [true, false] {
+                    let trees = [*before, *after];
+                    let (pack, trust) = pack_of(&first, [earlier, later], trees, kind, proved);
+                    let taken = verify(&pack, &trust).is_ok();
+                    assert_eq!(
+                        taken,
+                        expected == Some((kind, proved)),
+                        "{earlier} {later} {kind}"
+                    );
+                    if taken {
+                        kinds.insert(kind.as_str());
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(kinds.len(), Misbehaviour::ALL.len());
+    // What is stated is what they state.
+    let (pack, trust) = pack_of(
+        &first,
+        [&shown[0].0, &shown[3].0],
+        [(5, [5; 32]), (7, [5; 32])],
+        Misbehaviour::Succession,
+        true,
+    );
+    assert_eq!(verify(&pack, &trust).unwrap_err().code, "PACK-MISBEHAVIOUR");
 }
