@@ -69,21 +69,23 @@ impl Session {
         &leaf[leaf.len() - 24..]
     }
 
-    async fn serial(&self) -> String {
+    /// What the record of the issuance says.
+    async fn issued(&self) -> Value {
         let records = self.fixture.records(&["issuance"]).await;
         let (_, record) = records
             .into_iter()
             .find(|(index, _)| *index == self.issuance)
             .unwrap();
-        record["body"]["serial"].as_str().unwrap().to_owned()
+        record["body"].clone()
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packs_of_each_question_have_the_certificates_by_themselves() {
     let mut session = Session::start().await;
-    let serial = session.serial().await;
-    let (verdict, _) = session.fixture.records(&["verdict"]).await.pop().unwrap();
+    let issued = session.issued().await;
+    let serial = issued["serial"].as_str().unwrap();
+    let verdict: u64 = issued["verdict"].as_str().unwrap().parse().unwrap();
     let now = facts::Timestamp::now().as_millis();
     let questions = [
         json!({"kind": "record", "ledger": "pg", "index": 1}),
