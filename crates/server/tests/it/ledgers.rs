@@ -4,7 +4,7 @@
 use crate::anchoring::{anchored, fill, open};
 use crate::follower::Gateway;
 use crate::harness::{DOMAIN, Fixture, config_text, estate, get};
-use crate::recovering::until;
+use crate::recovering::{Scene, until};
 use facts::Timestamp;
 use ledger_store::Ledger;
 use monitor::Monitor;
@@ -244,4 +244,40 @@ async fn owners_recognise_their_own_in_a_gateways_ledger_by_labels_of_its_server
     let (seen, told) = owner("ada").await;
     assert_eq!((seen, told.len()), (Ok(own.reader().size()), 0));
     assert_eq!(owner("bob").await.0, Err("MONITOR-LABEL".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateways_ledger_keeps_its_address_when_it_goes_on_as_a_new_log() {
+    let mut scene = Scene::prepared(|_| ()).await;
+    let shown = async |scene: &Scene| listed(&scene.fixture).await["ledgers"][0].clone();
+    until("the gateway's ledger is shown", async || {
+        shown(&scene).await["name"].is_string()
+    })
+    .await;
+    let first = shown(&scene).await;
+    let states = tempfile::tempdir().unwrap();
+    let state = states.path().join("state");
+    let (seen, _) = look(&scene.fixture, &state, &first, "", "").await;
+    let before = seen.unwrap();
+
+    scene.close_gateway().await;
+    gateway::new_log(&scene.gateway.data_dir, "each year", "uid:0").unwrap();
+    scene.open_gateway().await;
+    let origin = format!("{DOMAIN}/gateway/pg@2");
+    until("the new log is shown", async || {
+        shown(&scene).await["origin"] == origin.as_str()
+    })
+    .await;
+    let second = shown(&scene).await;
+    assert_eq!(second["name"], first["name"]);
+    assert_ne!(second["key"], first["key"]);
+    // Whoever knows the first key alone is not led on; with the entry of the list as its lineage, he is.
+    let (seen, _) = look(&scene.fixture, &state, &first, "", "").await;
+    assert_eq!(seen, Err("MONITOR-CHECKPOINT".to_owned()));
+    let file = states.path().join("lineage.json");
+    std::fs::write(&file, second.to_string()).unwrap();
+    let lineage = format!("lineage = \"{}\"", file.display());
+    let (seen, told) = look(&scene.fixture, &state, &second, &lineage, "").await;
+    assert!(seen.unwrap() > before);
+    assert_eq!(told, Vec::<String>::new());
 }
