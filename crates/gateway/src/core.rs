@@ -1,7 +1,7 @@
 //! A gateway's core: opened once, shared by whatever speaks a protocol.
 
 use crate::follow::Client;
-use crate::lineage::{KEYS, Keys};
+use crate::lineage::{KEYS, Keys, LEDGER};
 use crate::recovery::{self, RecoveryError};
 use crate::{Config, Cut, CutReason, Following, Metrics, OwnIdentity, Recorder, own};
 use custody::FileCustodyError;
@@ -94,7 +94,7 @@ impl Core {
             disk,
             ..Options::default()
         };
-        let ledger_dir = config.data_dir.join("ledger");
+        let ledger_dir = config.data_dir.join(LEDGER);
         let ledger = Ledger::open_signed(&ledger_dir, keys.signer.clone(), &options)?;
         keys.have_begun(ledger.reader())?;
         // Who reads the folder from outside has no key but what is told there.

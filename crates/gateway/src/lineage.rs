@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 
 /// The folder of the keys in the gateway's `data_dir`.
 pub(crate) const KEYS: &str = "keys";
+/// The folder of the ledger itself, beside it.
+pub(crate) const LEDGER: &str = "ledger";
+/// In both.
 const FILE: &str = "lineage";
 /// Bytes of it, at most.
 const BYTES: usize = 1 << 20;
@@ -50,6 +53,12 @@ impl Keys {
         })?;
         let signer = match links(dir)? {
             links if links.is_empty() => {
+                // INVARIANT: no key is made for a ledger that went on as another log.
+                let copy = dir.with_file_name(LEDGER).join(FILE);
+                if copy.exists() {
+                    let what = format!("the links in {} alone", copy.display());
+                    return Err(refused(dir, &what));
+                }
                 let key = match make {
                     true => custody.load_or_generate(FIRST, Algorithm::Ed25519)?,
                     false => custody.load(FIRST)?.ok_or_else(absent)?,

@@ -5,7 +5,7 @@
 //! start, and the same command goes on where it was. Once it has started on the new log, the command begins another one.
 
 use crate::core::PROGRAM;
-use crate::lineage::{KEYS, Keys, Stage, stage};
+use crate::lineage::{KEYS, Keys, LEDGER, Stage, stage};
 use crate::retention::is_gateways;
 use crate::{CoreError, recovery};
 use facts::{Finding, Timestamp};
@@ -37,7 +37,7 @@ pub struct NewLog {
 /// `GATEWAY-NEW-LOG-RUNNING`, `GATEWAY-NEW-LOG-EMPTY`, `GATEWAY-NEW-LOG-NOT-A-GATEWAY`, `GATEWAY-NEW-LOG-MANY`,
 /// `GATEWAY-NEW-LOG`, `GATEWAY-LINEAGE`.
 pub fn new_log(data_dir: &Path, reason: &str, by: &str) -> Result<NewLog, Finding> {
-    let dir = data_dir.join("ledger");
+    let dir = data_dir.join(LEDGER);
     if !Folder::is_ledger(&dir) {
         return Err(empty(data_dir));
     }
@@ -58,7 +58,7 @@ pub fn new_log(data_dir: &Path, reason: &str, by: &str) -> Result<NewLog, Findin
 }
 
 fn go_on(data_dir: &Path, first: &str, reason: &str, by: &str) -> Result<NewLog, CoreError> {
-    let (dir, keys_dir) = (data_dir.join("ledger"), data_dir.join(KEYS));
+    let (dir, keys_dir) = (data_dir.join(LEDGER), data_dir.join(KEYS));
     let mut keys = Keys::open(&keys_dir, first, false)?;
     let ledger = open(&dir, &keys)?;
     let head: Checkpoint = ledger.reader().head().checkpoint.clone();

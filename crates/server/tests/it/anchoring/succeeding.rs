@@ -251,6 +251,15 @@ async fn a_new_log_that_was_cut_short_is_not_started_on_and_goes_on() {
         .err()
         .unwrap();
     assert!(refused.to_string().contains("GATEWAY-LINEAGE"), "{refused}");
+    // Nor is a key made where the links are lost.
+    set(&["ledger/lineage"]);
+    std::fs::remove_file(data.join("keys/ledger.pk8")).unwrap();
+    let refused = gateway::Core::open(scene.gateway.clone())
+        .await
+        .err()
+        .unwrap();
+    assert!(refused.to_string().contains("GATEWAY-LINEAGE"), "{refused}");
+    assert!(!data.join("keys/ledger.pk8").exists());
 
     set(&["keys/ledger-2.pk8", "keys/lineage"]);
     gateway::new_log(&data, "each year", "uid:0").unwrap();
