@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const FOLDER: &str = "TRILITH_NEW_LOG_FOLDER";
-const ROUNDS: u64 = 24;
+const ROUNDS: u64 = 20;
 
 /// Not a test of its own: what the killed command runs.
 #[test]
@@ -69,6 +69,9 @@ async fn a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is
     }
     let (mut cut_short, mut done) = (0, 0);
     for round in 0..ROUNDS {
+        // Once there was a start, the command begins another log.
+        let core = Core::open(site.config.gateway.clone()).await.unwrap();
+        core.close().await.unwrap();
         // At some moment, or as soon as one of its steps is seen.
         let step = ["keys", "keys/lineage", "ledger/lineage"].get(round as usize % 4);
         let seen = || step.map(|step| look(&data.join(step)));
@@ -93,9 +96,10 @@ async fn a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is
                 cut_short += 1;
                 let error = error.to_string();
                 assert!(error.contains("GATEWAY-NEW-LOG-UNFINISHED"), "{error}");
+                let begun = gateway_postgres::new_log(data, "each year", "uid:0").unwrap();
+                assert!(!begun.already);
             }
         }
-        gateway_postgres::new_log(data, "each year", "uid:0").unwrap();
     }
     assert!(cut_short > 0, "none was killed in time");
     println!(
@@ -105,8 +109,6 @@ async fn a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is
     let core = Core::open(site.config.gateway.clone()).await.unwrap();
     followed(&core).await;
     let reader = core.reader().clone();
-    let (_, logs) = core.reader().head().checkpoint.origin.place();
-    assert!(logs > ROUNDS, "{logs}");
     let key = ledger_store::Folder::open(&data.join("ledger"))
         .unwrap()
         .key()
@@ -131,6 +133,7 @@ async fn a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is
         lasting >= acknowledged && acknowledged > 0,
         "{lasting} of {acknowledged}"
     );
+    assert!(links.len() > 3, "{}", links.len());
     assert_eq!(
         links,
         ledger::lineage::links(&key),
