@@ -24,6 +24,8 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
 /// In the data directory.
 pub(crate) const FOLDER: &str = "certificates";
@@ -35,6 +37,8 @@ const FILES: u32 = 10;
 const LARGEST: u64 = 64 << 20;
 /// Certificates that wait for the disk, at most; what comes then is not kept.
 const WAITING: usize = 16_384;
+/// So long certificates are gathered before they are written.
+const GATHER: Duration = Duration::from_millis(20);
 /// Certificates that are written together.
 const TOGETHER: usize = 1_024;
 /// Files that are open at once: issuances come nearly in the order of their places.
@@ -47,15 +51,19 @@ pub(crate) struct Certificates {
     /// Whether more is kept.
     keeps: bool,
     acts: SyncSender<Act>,
+    known: Known,
 }
+
+/// Digests of the keys of authorities that are kept. The thread that writes adds to it.
+type Known = Arc<RwLock<HashSet<[u8; 32]>>>;
 
 /// What was just signed.
 struct Signed {
     receipt: Receipt,
     commit: HexDigest,
-    /// SHA-256 of the SPKI of the authority, and its certificate.
+    /// SHA-256 of the SPKI of the authority, and its certificate where that is not kept yet.
     issuer: [u8; 32],
-    authority: Vec<u8>,
+    authority: Option<Vec<u8>>,
     leaf: Vec<u8>,
 }
 
@@ -75,11 +83,17 @@ impl Certificates {
     /// Those in `dir`, which is made when there is something to keep.
     pub(crate) fn start(dir: PathBuf, keeps: bool) -> io::Result<Self> {
         let (acts, waiting) = sync_channel(WAITING);
-        let writer = Writer::new(dir.clone());
+        let known = Known::default();
+        let writer = Writer::new(dir.clone(), Arc::clone(&known));
         std::thread::Builder::new()
             .name("certificates".to_owned())
             .spawn(move || writer.run(&waiting))?;
-        Ok(Self { dir, keeps, acts })
+        Ok(Self {
+            dir,
+            keeps,
+            acts,
+            known,
+        })
     }
 
     /// Keeps what was signed. Waits for nobody; where the disk is too slow for it, it is not kept.
@@ -93,11 +107,12 @@ impl Certificates {
         let (true, [leaf, authority]) = (self.keeps, chain) else {
             return;
         };
+        let known = self.known.read().is_ok_and(|known| known.contains(&issuer));
         let signed = Signed {
             receipt,
             commit,
             issuer,
-            authority: authority.clone(),
+            authority: (!known).then(|| authority.clone()),
             leaf: leaf.clone(),
         };
         if self.acts.try_send(Act::Keep(Box::new(signed))).is_err() {
@@ -184,8 +199,7 @@ pub(crate) fn erase_everywhere(dir: &Path, commits: &[HexDigest]) -> io::Result<
 struct Writer {
     dir: PathBuf,
     open: BTreeMap<u64, Open>,
-    /// That are kept.
-    authorities: HashSet<[u8; 32]>,
+    known: Known,
     /// In this run: what was signed just before and comes just after is not kept.
     erased: HashSet<HexDigest>,
     /// That the disk takes nothing was told.
@@ -199,11 +213,11 @@ struct Open {
 }
 
 impl Writer {
-    fn new(dir: PathBuf) -> Self {
+    fn new(dir: PathBuf, known: Known) -> Self {
         Self {
             dir,
             open: BTreeMap::new(),
-            authorities: HashSet::new(),
+            known,
             erased: HashSet::new(),
             failing: false,
         }
@@ -211,6 +225,10 @@ impl Writer {
 
     fn run(mut self, acts: &Receiver<Act>) {
         while let Ok(first) = acts.recv() {
+            if matches!(first, Act::Keep(_)) {
+                // Whoever signs would have to wake this thread for each.
+                std::thread::sleep(GATHER);
+            }
             let mut signed = Vec::new();
             let mut next = Some(first);
             while let Some(act) = next {
@@ -296,17 +314,19 @@ impl Writer {
     }
 
     fn authority(&mut self, one: &Signed) -> io::Result<()> {
-        if self.authorities.contains(&one.issuer) {
+        let Some(authority) = &one.authority else {
             return Ok(());
-        }
+        };
         let path = authority_file(&self.dir, &one.issuer);
         if !path.exists() {
             make_parent(&path)?;
             let beside = path.with_extension("new");
-            std::fs::write(&beside, &one.authority)?;
+            std::fs::write(&beside, authority)?;
             std::fs::rename(&beside, &path)?;
         }
-        self.authorities.insert(one.issuer);
+        if let Ok(mut known) = self.known.write() {
+            known.insert(one.issuer);
+        }
         Ok(())
     }
 
@@ -330,14 +350,16 @@ impl Writer {
 /// What of a certificate is kept. `None` if the receipt does not stand in it as the ledger would have it.
 fn framed(one: &Signed) -> Option<Vec<u8>> {
     let again = one.receipt.of_ledger();
-    let windows = one.leaf.windows(again.len());
-    let cut = windows.into_iter().position(|window| window == again)?;
+    // The receipt is the last extension: it stands near the end.
+    let mut windows = one.leaf.windows(again.len());
+    let cut = windows.rposition(|window| window == again)?;
     let (before, rest) = one.leaf.split_at_checked(cut)?;
     let after = rest.get(again.len()..)?;
     let frame = Frame {
         index: one.receipt.index,
         commit: one.commit,
-        size: one.receipt.size().ok()?,
+        // Of a checkpoint that was just signed: its second line.
+        size: one.receipt.checkpoint.lines().nth(1)?.parse().ok()?,
         before,
         after,
     };
