@@ -4,12 +4,14 @@ import hashlib, re
 from base64 import b64decode, b64encode
 from collections import namedtuple
 from contextlib import contextmanager
+from functools import reduce
 from itertools import zip_longest
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-MAX_NOTE, MAX_SIGNATURES, MAX_EACH, MAX_ENTRY, U64 = 256 << 10, 64, 32, 16 << 10, 2**64
+MAX_NOTE, MAX_SIGNATURES, MAX_EACH, MAX_ENTRY, MAX_PROOF = 256 << 10, 64, 32, 16 << 10, 64
+U64 = 2**64
 NONCHARACTER = re.compile("[\ufdd0-\ufdef%s]" % "".join(
     chr(plane << 16 | 0xFFFE) + chr(plane << 16 | 0xFFFF) for plane in range(17)))
 
@@ -108,11 +110,26 @@ def hashes_of(data):
     return [data[at : at + 32] for at in range(0, len(data), 32)]
 def left_of(size):
     return 1 << (size - 1).bit_length() - 1  # so many records stand in the left half
-def root_over(hashes):
-    if len(hashes) < 2:
-        return hashes[0] if hashes else sha256(b"")
-    left = left_of(len(hashes))
-    return node_hash(root_over(hashes[:left]), root_over(hashes[left:]))
+
+class Tree:
+    """A tree that grows: the roots of its full subtrees, the largest first."""
+    def __init__(self, hashes=()):
+        self.size, self.roots = 0, []
+        self.grow(hashes)
+    def grow(self, hashes):
+        for hash in hashes:
+            for _ in range((self.size ^ self.size + 1).bit_length() - 1):
+                hash = node_hash(self.roots.pop(), hash)
+            self.roots.append(hash)
+            self.size += 1
+        return self
+    def root(self):
+        over = lambda right, left: node_hash(left, right)
+        return reduce(over, reversed(self.roots)) if self.roots else sha256(b"")
+
+def read_proof(data):
+    check(len(data) % 32 == 0 and len(data) <= 32 * MAX_PROOF, "PACK-FORMAT")
+    return hashes_of(data)
 
 def root_from(leaf, index, size, proof):
     """The root of the tree of so many records in which this one stands at `index`."""
@@ -123,6 +140,19 @@ def root_from(leaf, index, size, proof):
     if index < left:
         return node_hash(root_from(leaf, index, left, proof[:-1]), proof[-1])
     return node_hash(proof[-1], root_from(leaf, index - left, size - left, proof[:-1]))
+
+def roots_from(old, size, proof, root=None):
+    """The roots of the tree of `old` records and of the one of `size` that it grew to; `root` is
+    that of the first, while it is a subtree of both."""
+    if old == size:
+        check(len(proof) == (0 if root else 1))
+        return [root or proof[0]] * 2
+    left, *proof, last = left_of(size), *proof
+    if old <= left:
+        before, after = roots_from(old, left, proof, root)
+        return before, node_hash(after, last)
+    before, after = roots_from(old - left, size - left, proof)
+    return node_hash(last, before), node_hash(last, after)
 
 ENTRIES = 256  # as a level: behind all levels of hashes
 class Tile(namedtuple("Tile", "level index width")):
@@ -150,7 +180,8 @@ def entries_of(bundle):
         yield (bundle[begin:at] if at <= len(bundle) else None), at
 
 def check_tiles(number, head, tiles, with_entries):
-    """Every tile of a ledger and, with entries, every record; takes out of `tiles` what it uses."""
+    """Every tile of a ledger and, with entries, every record, whose hashes come back; takes out of
+    `tiles` what it uses."""
     def checked(good, code, tile, record=None):
         check(good, f"LEDGER-{code}", f"tiles/{number}/{tile}", record)
     def take(tile):
@@ -176,8 +207,9 @@ def check_tiles(number, head, tiles, with_entries):
             for at, hash in enumerate(found, first):
                 record = Tile(level - 1, at, 256).first_record()
                 checked(hash == expected[at], "TILE-CORRUPT", tile, record)
-            hashes[level + 1] += [root_over(found)] if tile.width == 256 else []
-    check(root_over(hashes[0]) == head.root, "LEDGER-TILE-ROOT", f"checkpoint/{number}")
+            hashes[level + 1] += [Tree(found).root()] if tile.width == 256 else []
+    check(Tree(hashes[0]).root() == head.root, "LEDGER-TILE-ROOT", f"checkpoint/{number}")
+    return hashes[0]
 
 # Who else saw a checkpoint: c2sp.org/tlog-policy and c2sp.org/tlog-cosignature.
 

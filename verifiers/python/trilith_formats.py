@@ -95,7 +95,8 @@ def parse_record(data):
 
 digest = lambda text: text if is_digest(text) else None
 PARTS = {"question.json": (), "checkpoint": (decimal,), "record": (decimal, decimal),
-         "tiles": (decimal, parse_tile), "blob": (digest,), "certificate": (digest,)}
+         "tiles": (decimal, parse_tile), "blob": (digest,), "certificate": (digest,),
+         "extends": (decimal, decimal)}
 
 def section_key(name):
     """What sections are sorted by: kind, number or digest, and more; None if none is called so."""
@@ -165,26 +166,30 @@ def open_link(body, what="ledger"):
     return old, new, tree
 
 def follow(key, links, known=()):
-    """The logs of the lineage of `key`, oldest first: each key, and the size and root of the tree
-    that its log ended with. `known` are the links of the trust file."""
+    """The keys of the logs of the lineage of `key`, oldest first, and of each but the last the
+    tree that its link names, size and root. `known` are the links of the trust file."""
     check(len(links) <= MAX_LINKS, "LEDGER-LINK-FORMAT")
     links = [*known, *links]
     while before := [old for old, new, _ in links if new == key]:
         key = before[0]
-    logs = [(key, None)]
-    while after := {link for link in links if link[0] == key}:
+    keys, trees = [key], []
+    while after := {link for link in links if link[0] == keys[-1]}:
         check(len(after) == 1, "LEDGER-LINEAGE-FORKED")
         (_, key, tree), = after
-        logs = [(log, end if end and end[0] < tree[0] else tree) for log, end in logs]
-        logs.append((key, None))  # what a later log gave up of an earlier one's is not in the tree
-    return logs
+        keys, trees = keys + [key], trees + [tree]
+    return keys, trees
 
-def open_head(note, logs, whole=True):
+def ended(trees):
+    """What is left of a log by its own link and those behind it: the first of the smallest."""
+    return min(trees, key=lambda tree: tree[0], default=None)
+
+def open_head(note, keys, trees, whole=True):
     """What the newest log signed; or of an earlier one the whole tree that its link names: what a
     key that was replaced signed below that may be of any time, unless others show it."""
-    key, end = next((log for log in logs if log[0].origin == note.split("\n")[0]), logs[-1])
-    head, lines = open_checkpoint(note, key)
-    size, root = end or head[1:]
+    at = [key.origin for key in keys[:-1]] + [note.split("\n")[0]]
+    at = at.index(at[-1])
+    head, lines = open_checkpoint(note, keys[at])
+    size, root = ended(trees[at:][::-1]) or head[1:]
     check(head.size <= size, "LEDGER-CHECKPOINT-ENDED")
     check(head.size == size or not whole, "LEDGER-CHECKPOINT-FORMER")
     check(head.size < size or head.root == root, "LEDGER-CHECKPOINT-END-FORKED")
@@ -201,7 +206,7 @@ def read_trust(data):
         check(re.fullmatch("[a-z0-9._-]{1,255}", domain) and key.origin.startswith(domain + "/"))
         check(not policy or not policy.logs or key in policy.logs)
         links = list(map(open_link, found.get("lineage", [])))
-        logs = [log for log, _ in follow(key, links)]
-        check(logs[-1] == key)
-        links = [link for link in links if link[0] in logs and link[1] in logs]
+        keys, _ = follow(key, links)
+        check(keys[-1] == key)
+        links = [link for link in links if link[0] in keys and link[1] in keys]
         return domain, key, policy, list(map(unbase64, found.get("x509_authorities", []))), links

@@ -15,17 +15,17 @@ from itertools import product
 
 sys.dont_write_bytecode = True  # nothing is written, not even beside this file
 from c2sp import (
-    ED25519, ED25519_NOTE, ENTRIES, U64, Failure, Key, Tile, check, check_tiles, decimal,
-    entries_of, hashes_of, inside, is_name, judge, leaf_hash, open_checkpoint, root_from, sha256,
-    unbase64,
+    ED25519, ED25519_NOTE, ENTRIES, U64, Failure, Key, Tile, Tree, check, check_tiles, decimal,
+    entries_of, inside, is_name, judge, leaf_hash, open_checkpoint, read_proof, root_from,
+    roots_from, sha256, unbase64,
 )
 from certificates import check_certificates
 from trilith_formats import (
-    compact, fits, follow, holds, is_link, is_text, load, open_head, open_link, parse_record, place,
-    read_pack, read_trust, section_key, table,
+    compact, ended, fits, follow, holds, is_link, is_text, load, open_head, open_link, parse_record,
+    place, read_pack, read_trust, section_key, table,
 )
 
-MAX_PACK, MAX_TRUST, MAX_QUESTION, MAX_PROOF, MAX_RANGE = 1 << 30, 1 << 20, 4096, 64, 10_000
+MAX_PACK, MAX_TRUST, MAX_QUESTION, MAX_RANGE = 1 << 30, 1 << 20, 4096, 10_000
 SAID = dict(table("messages.txt"))
 
 # What a pack answers, and which records do.
@@ -83,11 +83,13 @@ def labels(fields, items):
         yield from product(texts(fields, label) if "." in label else [label], found)
 
 def touches(body, resource):
-    """True if a record is about a resource, or may be: a list that was cut may have held it."""
-    actions = body["actions"] if isinstance(body.get("actions"), list) else []
-    names = texts(body, "actions.[].resources.[]") + texts(body, "resource")
-    return any(isinstance(action, dict) and "more" in action for action in actions) or any(
-        name == resource or f'"{resource}"' in name for name in names)
+    """True if a record is about a resource, or may be: a list that was cut may have held it, and
+    where columns are not named it may be each of the table."""
+    columns, (table, slash, _) = texts(body, "actions.[].columns.[]"), resource.rpartition("/")
+    names = texts(body, "actions.[].resources.[]") + columns
+    whole = slash and any(f'"{table}/*"' in column for column in columns)
+    cut = 'Column::"*"' in columns or any("more" in action for action in body["actions"])
+    return whole or cut or any(name == resource or f'"{resource}"' in name for name in names)
 
 class Answers:
     """Finds the answers in one ledger, whose records it sees in order, with what each rests on."""
@@ -105,8 +107,7 @@ class Answers:
         if kind == "period":
             answers = question["from"] <= record.wall < question["to"]
         asked = question.get("resource") if record.kind in ("intent", "decision") else None
-        other = asked is not None and not touches(record.body, asked)
-        if other or kind == "issuance" and not fits(record.body, record.kind, exact=False):
+        if asked is not None and not touches(record.body, asked):
             return
         fields = {**record.body, "@": "", "@actor": record.actor, "@seq": str(record.seq)}
         fields["@index"] = str(index)
@@ -142,7 +143,8 @@ def readable(entry):
 
 class Ledger:
     """One ledger of a pack, with the records under its checkpoint. `anchor` is the place of the
-    server's record that states the checkpoint; `entries` are all records, if the pack has them."""
+    server's record that states the checkpoint; `entries` are all records, if the pack has them:
+    None for one that is no record or has not the shape of its type."""
     def __init__(self, sections, number, head, anchor=None):
         self.number, self.head, self.anchor = number, head, anchor
         self.records, self.tiles, self.entries = {}, {}, None
@@ -155,9 +157,8 @@ class Ledger:
 
     def read_record(self, index, content):
         entry, end = next(entries_of(content), (None, 0))
-        proof = hashes_of(content[end:])
-        good = entry is not None and len(content[end:]) % 32 == 0 and len(proof) <= MAX_PROOF
-        check(good, "PACK-FORMAT")
+        check(entry is not None, "PACK-FORMAT")
+        proof = read_proof(content[end:])
         check(index < self.head.size, "LEDGER-PROOF-INDEX")
         root = root_from(leaf_hash(entry), index, self.head.size, proof)
         check(root == self.head.root, "LEDGER-PROOF-ROOT")
@@ -169,13 +170,16 @@ class Ledger:
         bundles = sorted(tile for tile in self.tiles if tile.level == ENTRIES)
         found = [entry for bundle in bundles for entry, _ in entries_of(self.tiles[bundle])]
         if self.tiles:
-            check_tiles(self.number, self.head, self.tiles, bundles)
+            self.hashes = check_tiles(self.number, self.head, self.tiles, bundles)
         for tile in self.tiles:
             raise Failure("PACK-TILE", f"tiles/{self.number}/{tile}")
-        self.entries = list(map(readable, found)) if bundles else None
+        if bundles:
+            read = map(readable, found)
+            self.entries = [one if one and fits(one.body, one.kind) else None for one in read]
+            self.tree = Tree()
 
 def check_begin(index, record, domain, key):
-    if record.kind == "begin" and fits(record.body, "begin", exact=False):
+    if record.kind == "begin":
         same = unbase64(record.body["ledger_key"]) == key.spki or place(key.origin)[1] > 1
         check(same and record.body["trust_domain"] == domain, "PACK-TRUST", f"record/0/{index}")
 
@@ -189,8 +193,8 @@ def stated_tree(said):
     return int(said["size"]), unbase64(said["root"])
 
 def shown(key, first, second):
-    """What two notes by a key show of its ledger. Either may be a link by which that went on as a new
-    log, in place of a note. With the trees that they state: the size and root of each."""
+    """What two notes by a key show of its ledger. Either may be a link by which that went on as a
+    new log, in place of a note. With the trees that they state: the size and root of each."""
     def opened(note):
         if not note.startswith('{"'):
             return None, open_checkpoint(note, key)[0][1:]
@@ -223,14 +227,14 @@ def verify(pack, *trust):
     try:
         return Pack(pack, *trust).told
     except Failure as failure:  # a section with a record or a tile tells which record is concerned
-        about = (section_key(failure.where) or ())[2:]
-        if about and failure.record is None:
-            failure.record = about[0].first_record() if isinstance(about[0], Tile) else about[0]
+        if failure.record is None and failure.where.startswith(("record/", "tiles/")):
+            at = section_key(failure.where)[2]
+            failure.record = at.first_record() if isinstance(at, Tile) else at
         raise
 
 class Pack:
     def __init__(self, pack, domain, key, policy=None, roots=(), links=()):
-        self.domain, self.doubts, self.erased, self.newest = domain, [], [], {}
+        self.domain, self.doubts, self.erased, self.anchors = domain, [], [], []
         self.sections = sections = read_pack(pack)
         self.question = question = read_question(sections.get("question.json", b""))
         note, found = read_note(sections, 0), []
@@ -240,11 +244,12 @@ class Pack:
                 with inside(name):
                     found.append(open_link(record.body))
         with inside("checkpoint/0"):
-            logs = follow(key, found, links)
-            head, lines = open_head(note, logs)
+            keys, trees = follow(key, found, links)
+            head, lines = open_head(note, keys, trees)
             seen, reached = judge(policy, head, lines) if policy else ([], True)
             check(len(lines) == 1 + len(seen), "PACK-CHECKPOINT")
-        self.key, self.ledgers = logs[0][0], [Ledger(sections, 0, head)]
+        self.check_lineage(head, keys, trees)
+        self.key, self.ledgers = keys[0], [Ledger(sections, 0, head)]
         self.server = self.ledgers[0].records
         self.read_gateways()
         for ledger in self.ledgers:
@@ -268,7 +273,7 @@ class Pack:
                     with inside(f"record/{ledger.number}/{index}", "PACK-MISBEHAVIOUR"):
                         check_misbehaviour(record.body, sections)
         if not reached:  # it says nothing of what is in the ledger, and so stands beside the rest
-            self.doubts.insert(0, ("", SAID["quorum"].format(logs[-1][0].origin, len(seen))))
+            self.doubts.insert(0, ("", SAID["quorum"].format(keys[-1].origin, len(seen))))
         not_shown = [doubt for _, doubt in self.doubts]
         told = [{"ledger": record.origin, "index": index, "type": record.kind,
                  "actor": record.actor, "body": record.body, "answers": index in ledger.answers}
@@ -292,6 +297,21 @@ class Pack:
     def doubt(self, origin, name, *values):
         self.doubts.append((origin, SAID[name].format(origin, *values)))
 
+    def check_lineage(self, head, keys, trees):
+        """The server's checkpoint holds each tree that a link of its ledger names."""
+        at, asked = [key.origin for key in keys].index(head.origin), set()
+        for size, root in dict.fromkeys(ended(trees[log:]) for log in range(at)):
+            name = f"extends/0/{size}"
+            with inside(name):
+                proof = read_proof(self.sections.get(name, b""))
+            with inside(name, "PACK-LINEAGE"):
+                check(size <= head.size and (size or root == Tree().root() and not proof))
+                roots = roots_from(size, head.size, proof, root) if size else (root, head.root)
+                check(tuple(roots) == (root, head.root))
+            asked |= {name} if 0 < size < head.size else set()
+        for name in [name for name in self.sections if name.startswith("extends/")]:
+            check(name in asked, "PACK-LINEAGE", name)
+
     def read_gateways(self):
         """The gateways' checkpoints: an anchor states each to the byte, with one key a ledger."""
         keys, anchored, self.links = {}, {}, {}
@@ -307,11 +327,11 @@ class Pack:
                     key, body = stated_key(record.body), record.body
                     check(keys.setdefault(key.origin, key) == key, "PACK-ANCHOR")
                     links = [link for link in self.links.values() if line(link[1]) == line(key)]
-                    logs = follow(key, links)
-                    head, _ = open_head(body["checkpoint"], logs, whole=False)
+                    logs, trees = follow(key, links)
+                    head, _ = open_head(body["checkpoint"], logs, trees, whole=False)
                     same = head.origin == key.origin and head[1:] == stated_tree(body)
                     check(same, "PACK-ANCHOR")
-                    anchored.setdefault(body["checkpoint"], (head, index, logs[0][0]))
+                    anchored.setdefault(body["checkpoint"], (head, index, logs[0]))
         numbers = [name for name in self.sections if re.match("checkpoint/[^0]", name)]
         notes = [read_note(self.sections, number) for number in range(1, len(numbers) + 1)]
         for number, note in enumerate(notes, 1):
@@ -348,10 +368,7 @@ class Pack:
                 self.doubt(origin, "gap", index)
             if whole and number == 0:
                 until = record.wall
-                check_begin(index, record, self.domain, self.key)
-                if record.kind == "anchor" and fits(record.body, "anchor", exact=False):
-                    log = record.body["origin"]
-                    self.newest[place(log)[0]] = log, index, int(record.body["size"])
+                self.of_server(index, record)
         ledger.answers = set().union(*seen.found, numbered(question) if ledger.about else ())
         lacks, strays = ledger.answers - set(held), set(held) - ledger.answers if number else set()
         check(not lacks, "PACK-RECORD-MISSING", f"record/{number}/{min(lacks, default=0)}")
@@ -362,22 +379,51 @@ class Pack:
         ledger.extent = {"entries": whole, "answers": len(ledger.answers), "until": time(until),
                          "matching": seen.total if whole else None}
 
+    def of_server(self, index, record):
+        """What the server's entries say of ledgers."""
+        body, server = record.body, self.ledgers[0]
+        check_begin(index, record, self.domain, self.key)
+        followed = record.kind == "anchor" and self.is_followed()
+        if followed and is_about(self.question, body["origin"], False):
+            self.anchors.append((index, body))
+        if record.kind == "misbehaviour" and body["proved"] and body["kind"] != "ended":
+            for ledger in self.ledgers:
+                if line(ledger.head) == place(body["origin"])[0]:
+                    self.doubt(ledger.head.origin, "misbehaved", index)
+        if record.kind == "recovery" and self.needs_entries(server):
+            self.doubt(server.head.origin, "recovered", index)
+
+    def is_followed(self):
+        """True if gateways' ledgers are asked about as far as they were anchored."""
+        return self.question["kind"] in ("access", "session", "period")
+
+    def needs_entries(self, ledger):
+        asked = ledger.about or ledger.number == 0 and self.is_followed()
+        return asked and self.question["kind"] not in ("record", "range")
+
     def look_for_more(self):
-        """Where the pack has not all entries, or a gateway's ledger not up to its newest anchor."""
-        kind = self.question["kind"]
-        followed = kind in ("access", "session", "period")
+        """Where the pack has not all entries, or a gateway's ledger not up to its newest anchor,
+        which is of all that was anchored of it before."""
         for ledger in self.ledgers:
-            asked = ledger.about or ledger.number == 0 and followed
-            if ledger.entries is None and asked and kind not in ("record", "range"):
+            if ledger.entries is None and self.needs_entries(ledger):
                 left_out = "records" if ledger.number else "records and gateways"
                 self.doubt(ledger.head.origin, "entries", left_out)
-        heads = {line(ledger.head): ledger.head for ledger in self.ledgers[1:]}
-        for first, (origin, index, size) in sorted(self.newest.items()) if followed else ():
-            if is_about(self.question, origin, False):
-                there = first in heads or origin == self.ledgers[0].head.origin
-                check(there, "PACK-LEDGER-MISSING", f"record/0/{index}")
-                if first in heads and heads[first].size < size:
-                    self.doubt(heads[first].origin, "later", heads[first].size, size, index)
+        ledgers, keys, newest = {line(ledger.head): ledger for ledger in self.ledgers[1:]}, {}, {}
+        for index, body in self.anchors:
+            size, key, first = int(body["size"]), body["ledger_key"], place(body["origin"])[0]
+            good = keys.setdefault(body["origin"], key) == key
+            good = good and newest.get(first, (0,))[0] <= size
+            newest[first], ledger = (size, index, body["origin"]), ledgers.get(first)
+            if good and ledger and ledger.entries is not None and size <= ledger.head.size:
+                ledger.tree.grow(ledger.hashes[ledger.tree.size : size])
+                good = ledger.tree.root() == unbase64(body["root"])
+            check(good, "PACK-ANCHOR", f"record/0/{index}")
+        for first, (size, index, origin) in sorted(newest.items()):
+            there = first in ledgers or origin == self.ledgers[0].head.origin
+            check(there, "PACK-LEDGER-MISSING", f"record/0/{index}")
+            if first in ledgers and ledgers[first].head.size < size:
+                head = ledgers[first].head
+                self.doubt(head.origin, "later", head.size, size, index)
 
     def check_grounds(self):
         """What records rest on is in the pack, and these are all of the server's records there."""

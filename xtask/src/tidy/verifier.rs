@@ -4,7 +4,7 @@ use super::Break;
 
 const FOLDER: &str = "verifiers/python/";
 /// Of all its Python files together.
-const LINES: usize = 1_050;
+const LINES: usize = 1_150;
 const WIDTH: usize = 100;
 
 pub(super) fn check(files: &[String], read: impl Fn(&str) -> Option<String>) -> Vec<Break> {
