@@ -90,7 +90,6 @@ pub(crate) fn begin(
                 break;
             }
             Err(finding) => {
-                tracing::warn!(%finding, "a snapshot is not used");
                 begun.refused.push(finding);
             }
         }

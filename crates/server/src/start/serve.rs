@@ -205,13 +205,16 @@ fn assemble(
         blobs,
         kept,
         behind: _,
-        begun: _,
+        begun,
         state,
         head,
         elsewhere,
         postponed,
         commitment_key,
     } = opened;
+    for finding in &begun.refused {
+        tracing::warn!(%finding, "a snapshot is not used");
+    }
     let signing = Arc::new(Signing::default());
     if let Some(finding) = elsewhere.known(ledger.key())? {
         signing.block(finding, None);
