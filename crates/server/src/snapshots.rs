@@ -89,9 +89,7 @@ pub(crate) fn begin(
                 begun.snapshot = Some(named.index);
                 break;
             }
-            Err(finding) => {
-                begun.refused.push(finding);
-            }
+            Err(finding) => begun.refused.push(finding),
         }
     }
     Ok(begun)
