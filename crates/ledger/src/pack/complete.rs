@@ -2,9 +2,10 @@
 //! what nothing in the pack rules out is a [`Doubt`].
 
 use super::container::Section;
+use super::stated::Stated;
 use super::verify::{Anchors, Failure, PackRecord, Sections};
-use super::{Answers, Question, Trust, grounds};
-use crate::body::{Anchor, Begin, Erasure, Issuance, KeyRotation};
+use super::{Answers, Question, Trust, grounds, stated};
+use crate::body::{self, Anchor, Begin, Erasure, Issuance, KeyRotation, Misbehaviour};
 use crate::{Checkpoint, HexDigest, Record, RecordType, lineage};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
@@ -51,6 +52,14 @@ pub enum Doubt {
     #[error("record {index} of {origin} cannot be read: it may be an answer")]
     Unreadable { origin: String, index: u64 },
     #[error(
+        "the server's record {index} proves that a key of {origin} signed two histories that do not belong together"
+    )]
+    Misbehaved { origin: String, index: u64 },
+    #[error(
+        "record {index} of {origin} is a recovery: the ledger went on from an older copy, and what was recorded after that is not in it"
+    )]
+    Recovered { origin: String, index: u64 },
+    #[error(
         "record {index} of {origin} rests on the server's record {names}, which the checkpoint does not reach"
     )]
     Beyond {
@@ -80,11 +89,22 @@ impl Doubt {
             | Self::Early { origin, .. }
             | Self::Gap { origin, .. }
             | Self::Unreadable { origin, .. }
+            | Self::Misbehaved { origin, .. }
+            | Self::Recovered { origin, .. }
             | Self::Beyond { origin, .. }
             | Self::NoBlob { origin, .. }
             | Self::NotWitnessed { origin, .. } => origin,
         }
     }
+}
+
+/// An entry of the server's ledger: what it is, and when it was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dated {
+    pub index: u64,
+    pub kind: RecordType,
+    /// By the server's clock, in Unix milliseconds.
+    pub wall: u64,
 }
 
 /// What a record of the pack names and the pack does not have, because the server has it no more: its ledger says so.
@@ -122,24 +142,24 @@ pub(super) struct Shown {
     pub(super) answers: BTreeSet<(u64, u64)>,
     pub(super) doubts: Vec<Doubt>,
     pub(super) erased: Vec<Erased>,
+    pub(super) dated: Vec<Dated>,
+    /// All anchors of the server's entries, in order.
+    anchors: Vec<Stated>,
 }
 
-/// The newest anchor of each ledger in the server's entries, by the name of its first log: its index, and the log and the
-/// records that it states.
-type Newest = BTreeMap<String, (u64, String, u64)>;
-
 const MISSING: &str = "PACK-RECORD-MISSING";
+/// Of misbehaviour: beyond the end of a log.
+const ENDED: &str = "ended";
 
 impl Verified<'_> {
     pub(super) fn check(&self) -> Result<Shown, Failure> {
         self.ledgers()?;
         let mut shown = Shown::default();
-        let mut newest = Newest::new();
         for (number, under) in (0..).zip(self.checkpoints) {
-            let extent = self.ledger(number, under, &mut shown, &mut newest)?;
+            let extent = self.ledger(number, under, &mut shown)?;
             shown.extents.push(extent);
         }
-        self.gateways(&newest, &mut shown)?;
+        self.gateways(&mut shown)?;
         self.rest(&mut shown)?;
         for (extent, under) in shown.extents.iter_mut().zip(self.checkpoints) {
             let of_it = |doubt: &Doubt| doubt.origin() == under.origin.as_str();
@@ -197,7 +217,6 @@ impl Verified<'_> {
         number: u64,
         under: &Checkpoint,
         shown: &mut Shown,
-        newest: &mut Newest,
     ) -> Result<Extent, Failure> {
         let server = number == 0;
         let origin = under.origin.as_str();
@@ -207,24 +226,31 @@ impl Verified<'_> {
         let entries = self.entries.contains(&number);
         if entries {
             for (index, bytes) in self.sections.entries(number, under) {
-                let Ok(record) = Record::parse(bytes) else {
+                let record = Record::parse(bytes).ok();
+                if let Some(record) = record.as_ref().filter(|_| server) {
+                    let (kind, wall) = (record.kind(), record.stamp().wall);
+                    shown.dated.push(Dated { index, kind, wall });
+                }
+                // INVARIANT: what this version does not read to the end is passed over by nobody: it may be an answer.
+                let record = record.filter(|record| body::check(record).is_ok());
+                let Some(record) = record else {
                     let origin = origin.to_owned();
                     shown.doubts.push(Doubt::Unreadable { origin, index });
                     continue;
                 };
-                answers.see(index, &record);
+                answers.see_checked(index, &record);
                 if record.kind() == RecordType::Gap && self.misses_by_gaps(number, under) {
                     let origin = origin.to_owned();
                     shown.doubts.push(Doubt::Gap { origin, index });
                 }
                 if server {
                     until = Some(record.stamp().wall);
-                    self.of_server(index, &record, newest)?;
+                    self.of_server(index, &record, shown)?;
                 }
             }
         } else {
             for item in self.held(number) {
-                answers.see(item.index, &item.record);
+                answers.see_checked(item.index, &item.record);
             }
         }
         let about = self.is_about(number, under);
@@ -267,19 +293,43 @@ impl Verified<'_> {
     }
 
     /// What the server's entries say of the ledger itself and of gateways'.
-    fn of_server(&self, index: u64, entry: &Record, newest: &mut Newest) -> Result<(), Failure> {
+    fn of_server(&self, index: u64, entry: &Record, shown: &mut Shown) -> Result<(), Failure> {
         if let Ok(begin) = entry.expect_body::<Begin>() {
             super::verify::begins_as_trusted(index, &begin, self.trust)?;
         }
         if let Ok(anchor) = entry.expect_body::<Anchor>() {
-            let line = crate::line(&anchor.origin).to_owned();
-            newest.insert(line, (index, anchor.origin, anchor.size.0));
+            shown.anchors.push(Stated::new(index, anchor));
+        }
+        if let Ok(misbehaviour) = entry.expect_body::<Misbehaviour>() {
+            self.of_misbehaviour(index, &misbehaviour, shown);
+        }
+        if entry.kind() == RecordType::Recovery
+            && let Some(under) = self.checkpoints.first()
+            && self.question.needs_entries(under.origin.as_str(), true)
+        {
+            let origin = under.origin.to_string();
+            shown.doubts.push(Doubt::Recovered { origin, index });
         }
         Ok(())
     }
 
+    /// Of a ledger of the pack whose key signed another history too nobody can say that this one is all. Where it ended
+    /// both keys have said what it was, and what the former one signs later takes nothing from that.
+    fn of_misbehaviour(&self, index: u64, told: &Misbehaviour, shown: &mut Shown) {
+        if !told.proved || told.kind == ENDED {
+            return;
+        }
+        let line = crate::line(&told.origin);
+        let mut under = self.checkpoints.iter();
+        let under = under.find(|under| crate::line(under.origin.as_str()) == line);
+        if let Some(under) = under {
+            let origin = under.origin.to_string();
+            shown.doubts.push(Doubt::Misbehaved { origin, index });
+        }
+    }
+
     /// Compares the ledgers of the pack with those that the server's entries name.
-    fn gateways(&self, newest: &Newest, shown: &mut Shown) -> Result<(), Failure> {
+    fn gateways(&self, shown: &mut Shown) -> Result<(), Failure> {
         for (number, under) in (0..).zip(self.checkpoints) {
             let origin = || under.origin.to_string();
             let needed = self
@@ -297,36 +347,48 @@ impl Verified<'_> {
             return Ok(());
         }
         let own = self.checkpoints.first().map(|under| under.origin.as_str());
-        for (line, (anchor, origin, size)) in newest {
-            if !self.question.is_about(origin, false) {
-                continue;
-            }
+        let about = |anchor: &&Stated| self.question.is_about(&anchor.origin, false);
+        let newest = stated::newest(shown.anchors.iter().filter(about), self.trees())?;
+        for (line, stated) in newest {
             let under = self.checkpoints.iter();
             // INVARIANT: a later log of the line stands for it only with the links that lead to it: `Anchors::open`.
             let mut under = under.skip(1);
             let under = under.find(|under| crate::line(under.origin.as_str()) == line);
             match under {
-                None if own == Some(origin.as_str()) => {}
+                None if own == Some(stated.origin.as_str()) => {}
                 None => {
                     let message = format!(
-                        "it anchors {origin}, a ledger that the question is about and the pack does not have"
+                        "it anchors {}, a ledger that the question is about and the pack does not have",
+                        stated.origin
                     );
                     return Err(Failure::at(
-                        &record(0, *anchor),
+                        &record(0, stated.index),
                         "PACK-LEDGER-MISSING",
                         message,
                     ));
                 }
-                Some(under) if under.size < *size => shown.doubts.push(Doubt::Early {
+                Some(under) if under.size < stated.size => shown.doubts.push(Doubt::Early {
                     origin: under.origin.to_string(),
                     size: under.size,
-                    newest: *size,
-                    anchor: *anchor,
+                    newest: stated.size,
+                    anchor: stated.index,
                 }),
                 Some(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// The gateways' ledgers whose entries are there, by the names of their first logs.
+    fn trees(&self) -> BTreeMap<&str, stated::Tree<'_>> {
+        let gateways = (0..).zip(self.checkpoints).skip(1);
+        let there = gateways.filter(|(number, _)| self.entries.contains(number));
+        let trees = there.map(|(number, under)| {
+            let entries = self.sections.entries(number, under).map(|(_, bytes)| bytes);
+            let line = crate::line(under.origin.as_str());
+            (line, stated::Tree::new(under.size, Box::new(entries)))
+        });
+        trees.collect()
     }
 
     /// What the server's records of the pack say to be gone, in their order.

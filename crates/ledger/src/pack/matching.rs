@@ -5,7 +5,7 @@ use super::Question;
 use super::folds::{self, Change, Lifetime, OneSession, Placed};
 use super::question::spiffe_id;
 use crate::body::{
-    Decision, Erasure, EstateVersion, InvariantApproval, Issuance, Misbehaviour, Proof,
+    self, Decision, Erasure, EstateVersion, InvariantApproval, Issuance, Misbehaviour, Proof,
     SessionStart, Verdict,
 };
 use crate::{HexDigest, Record, RecordError, RecordType};
@@ -89,8 +89,14 @@ impl Answers {
         }
     }
 
-    /// Looks at the next record, which stands at `index`. True if it answers.
+    /// Looks at the next record, which stands at `index`. True if it answers. One whose body is not that of its type
+    /// does not: whoever verifies cannot read it, and says so.
     pub fn see(&mut self, index: u64, record: &Record) -> bool {
+        body::check(record).is_ok() && self.see_checked(index, record)
+    }
+
+    /// As [`Self::see`], of a record whose body was checked.
+    pub(super) fn see_checked(&mut self, index: u64, record: &Record) -> bool {
         let rests_on = match &mut self.wanted {
             Wanted::Nothing => None,
             Wanted::Within(placed) => placed.see(index, record),
@@ -223,15 +229,31 @@ pub fn touches(body: &Value, resource: &str) -> bool {
     if actions().any(|action| action.get("more").is_some()) {
         return true;
     }
-    let named = actions()
-        .filter_map(|action| action.get("resources")?.as_array())
-        .flatten()
-        .filter_map(Value::as_str);
+    let texts = |list: &'static str| {
+        let lists = actions().filter_map(move |action| action.get(list)?.as_array());
+        lists.flatten().filter_map(Value::as_str)
+    };
     let quoted = format!("\"{resource}\"");
-    named
+    // Every column of its table, if it is a column.
+    let all = resource.rsplit_once('/');
+    let all = all.map(|(table, _)| format!("\"{table}/*\""));
+    let may_be = |column: &str| {
+        column == ANY_COLUMN
+            || all
+                .as_ref()
+                .is_some_and(|all| column.contains(all.as_str()))
+    };
+    if texts("columns").any(may_be) {
+        return true;
+    }
+    texts("resources")
+        .chain(texts("columns"))
         .chain(body.get("resource").and_then(Value::as_str))
         .any(|name| name == resource || name.contains(&quoted))
 }
+
+/// In the place of columns that a record has no room for.
+const ANY_COLUMN: &str = "Column::\"*\"";
 
 /// What a record rests on: a pack that has the record has these too.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -312,5 +334,24 @@ mod tests {
         assert!(touches(&body, "shop/public/a") && !touches(&body, "shop/public/b"));
         body["actions"][0]["more"] = json!({"count": "9", "sha256": ""});
         assert!(touches(&body, "shop/public/b"));
+    }
+
+    #[test]
+    fn a_column_is_touched_where_it_is_named_or_all_of_its_table_are() {
+        let of = |columns: &str| {
+            let named = [format!("Column::\"{columns}\"")];
+            json!({"actions": [{"action": "select", "resources": ["Table::\"shop/public/a\""], "columns": named}]})
+        };
+        for (columns, number, email) in [
+            ("shop/public/a/number", true, false),
+            ("shop/public/a/*", true, true),
+            ("shop/public/b/*", false, false),
+            ("*", true, true),
+        ] {
+            let body = of(columns);
+            assert_eq!(touches(&body, "shop/public/a/number"), number, "{columns}");
+            assert_eq!(touches(&body, "shop/public/a/email"), email, "{columns}");
+            assert!(touches(&body, "shop/public/a"));
+        }
     }
 }

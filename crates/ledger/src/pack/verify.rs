@@ -1,12 +1,12 @@
 //! Verifying a pack: from the trusted key down to each record, blob and certificate. The first
 //! thing that fails is named.
 
-use super::complete::{Doubt, Erased, Extent, Verified};
+use super::complete::{Dated, Doubt, Erased, Extent, Verified};
 use super::container::{Section, read};
 use super::{Question, Trust};
 use crate::body::{self, Anchor, Begin, KeyRotation, Misbehaviour, SignedHead};
 use crate::lineage::{self, Link};
-use crate::merkle::MAX_PROOF;
+use crate::merkle::{MAX_PROOF, verify_consistency};
 use crate::misbehaviour;
 use crate::tile::{self, Kind, TilePath};
 use crate::{
@@ -81,6 +81,8 @@ impl std::error::Error for Failure {}
 pub struct Report {
     /// As asked; nothing vouches for it, so that it has to be shown.
     pub question: Question,
+    /// The trusted key with what the pack's links say of those before and after it.
+    pub ledger_key: LedgerKey,
     /// The server's first.
     pub checkpoints: Vec<Checkpoint>,
     pub records: Vec<PackRecord>,
@@ -101,6 +103,8 @@ pub struct Report {
     pub doubts: Vec<Doubt>,
     /// What is gone, as the ledger says itself: no reason for doubt, and nothing of it can be made again.
     pub erased: Vec<Erased>,
+    /// What each of the server's entries is, in order, where they are in the pack; but for those that are no records.
+    pub dated: Vec<Dated>,
 }
 
 impl Report {
@@ -166,6 +170,7 @@ pub fn verify_with(
     let question = sections.question()?;
     let trust = &sections.lineage(trust)?;
     let (server, quorum) = sections.server(trust)?;
+    sections.goes_on(&trust.ledger_key, &server)?;
     let mut records = sections.records(0, &server)?;
     for item in &records {
         if let Ok(begin) = item.record.expect_body() {
@@ -205,6 +210,7 @@ pub fn verify_with(
     misbehaviours(&records, &blobs)?;
     Ok(Report {
         question,
+        ledger_key: trust.ledger_key.clone(),
         checkpoints,
         records,
         blobs,
@@ -214,6 +220,7 @@ pub fn verify_with(
         quorum,
         doubts: shown.doubts,
         erased: shown.erased,
+        dated: shown.dated,
     })
 }
 
@@ -287,6 +294,44 @@ impl<'a> Sections<'a> {
             return Err(Failure::at(&section, "PACK-CHECKPOINT", message));
         }
         Ok((checkpoint, quorum))
+    }
+
+    /// The server's checkpoint holds each tree that a link of its ledger names.
+    fn goes_on(&self, key: &LedgerKey, under: &Checkpoint) -> Result<(), Failure> {
+        let mut asked = BTreeSet::new();
+        // INVARIANT 6: a link says what both logs share, signed before the new log had a record. Whoever has the newest key
+        // could begin it with other records, and its witnesses have seen nothing of the log before.
+        for (size, root) in key.goes_on_from(under.origin.as_str()) {
+            let section = Section::Extends {
+                checkpoint: 0,
+                size,
+            };
+            let proof = self.0.get(&section).copied().unwrap_or_default();
+            let (proof, rest) = proof.as_chunks::<32>();
+            if !rest.is_empty() || proof.len() > MAX_PROOF {
+                let message = "its proof is not a list of hashes";
+                return Err(Failure::at(&section, "PACK-FORMAT", message));
+            }
+            if verify_consistency(size, &root, under.size, &under.root, proof).is_err() {
+                let message = format!(
+                    "the checkpoint is not shown to go on from the {size} records that both keys have signed for"
+                );
+                return Err(Failure::at(&section, "PACK-LINEAGE", message));
+            }
+            if size > 0 && size < under.size {
+                asked.insert(section);
+            }
+        }
+        let mut extends = self
+            .0
+            .keys()
+            .filter(|section| matches!(section, Section::Extends { .. }));
+        extends
+            .find(|section| !asked.contains(*section))
+            .map_or(Ok(()), |section| {
+                let message = "no link of the ledger asks for it";
+                Err(Failure::at(section, "PACK-LINEAGE", message))
+            })
     }
 
     /// The other checkpoints, whose numbers follow one another.

@@ -14,6 +14,7 @@
 )]
 
 mod completeness;
+mod contradicted;
 mod cosignature_vectors;
 mod cosignatures;
 mod hostile;
