@@ -18,6 +18,10 @@ const FORBID: &str = "POLICY-FORBID";
 const ERROR: &str = "POLICY-ERROR";
 /// Of a column whose table is allowed, in the place of the first two.
 const COLUMN: &str = "POLICY-COLUMN";
+/// How every column of a table ends.
+const ALL: &str = "/*\"";
+/// In the place of columns that a record has no room for.
+const ANY: &str = "Column::\"*\"";
 /// What a decision point answers where it knows nothing of the session.
 const UNKNOWN: &str = "PDP-FACTS-UNKNOWN";
 /// What an estate finds against the delegations of a chain.
@@ -85,6 +89,7 @@ pub(crate) fn again(pack: &Pack<'_>, item: &PackRecord) -> Again {
         ));
     }
     let (reference, estate) = pack.estate(item)?;
+    told.columns(&estate)?;
     let asker = told.asker(pack, item, (reference.index, &estate))?;
     let made: Vec<Made<'_>> = accesses
         .iter()
@@ -215,6 +220,42 @@ impl Told {
             }
         }
         Ok(accesses)
+    }
+
+    /// INVARIANT: where columns are decided on, none is touched that was not asked for.
+    fn columns(&self, estate: &Estate) -> Again {
+        if !self.allow || !estate.decides_columns() {
+            return Ok(());
+        }
+        for on in &self.actions {
+            let asked: BTreeSet<&str> = on.resources.iter().map(String::as_str).collect();
+            let unasked = |column: &&String| !asked.contains(column.as_str());
+            for column in on.columns.iter().filter(unasked) {
+                if on.more.is_some() {
+                    return lacks("the record has no room for all that was asked");
+                }
+                if column != ANY && !column.ends_with(ALL) {
+                    return differs(format!(
+                        "it is to {} {column} too, and nothing was asked of that",
+                        on.action
+                    ));
+                }
+                let table = column.parse::<ResourceRef>().ok();
+                let table = table.and_then(|column| column.parent());
+                let declared = table.iter().flat_map(|table| {
+                    let columns = estate.columns_of(table);
+                    columns.map(move |name| table.column(name).to_string())
+                });
+                let declared: Vec<String> = declared.collect();
+                if declared.is_empty() || declared.iter().any(|one| !asked.contains(one.as_str())) {
+                    return lacks(format!(
+                        "it is to {} {column}, and the record does not say which columns that are",
+                        on.action
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The record has all that was asked, by its name.

@@ -5,11 +5,13 @@ use crate::outcome::{Again, differs, lacks};
 use crate::pack::Pack;
 use estate::{Approval, ApprovalSubject, Estate, GovernedChange, GovernedKind, approved};
 use ledger::EstateRef;
-use ledger::body::{AuthorSignature, Erasure};
+use ledger::body::{AuthorSignature, Erasure, EstateVersion};
 use ledger::pack::PackRecord;
 
 /// From here on who signs estates signs erasures too.
 const AUTHORS: usize = 2;
+/// What a version of the estate is called among what was erased.
+const ESTATE: &str = "estate";
 /// From when signatures are looked at to when the record is made, at most.
 const RECORDED_MS: u64 = 60_000;
 
@@ -17,6 +19,7 @@ pub(crate) fn again(pack: &Pack<'_>, item: &PackRecord) -> Again {
     let Ok(erasure) = item.record.expect_body::<Erasure>() else {
         return lacks("the record is of another form than this version reads");
     };
+    not_in_force(pack, item, &erasure)?;
     let (reference, estate) = pack.estate(item)?;
     if estate.authors().len() < AUTHORS {
         return lacks(
@@ -36,7 +39,33 @@ pub(crate) fn again(pack: &Pack<'_>, item: &PackRecord) -> Again {
         return differs("what is said to be signed is not as it is signed");
     }
     of_this(pack, &erasure, &subject, reference)?;
-    signed(&erasure, &subject, &estate, item.record.stamp().wall)
+    let wall = item.record.stamp().wall;
+    signed(&erasure.signatures, &subject, &estate, (wall, RECORDED_MS))
+}
+
+/// INVARIANT: the version in force is not erased: by it stands who has to sign.
+fn not_in_force(pack: &Pack<'_>, item: &PackRecord, erasure: &Erasure) -> Again {
+    let named = item.record.estate();
+    let newest = pack.newest_before(item.index);
+    if let (None, Some(newest)) = (&named, newest) {
+        return differs(format!(
+            "it names no version of the estate, and the server's record {newest} had put one in force"
+        ));
+    }
+    let digest = newest.and_then(|newest| pack.body::<EstateVersion>(newest));
+    let digest = digest.map(|version| version.blob.sha256);
+    let in_force = erasure.erased.iter().find(|one| {
+        let of = Some(one.record.0);
+        let place = one.kind == ESTATE && (of == newest || of == named.map(|named| named.index));
+        let sha256 = Some(one.sha256);
+        place || sha256 == digest || sha256 == named.map(|named| named.version)
+    });
+    in_force.map_or(Ok(()), |one| {
+        differs(format!(
+            "it erases the version of the estate that was in force, of record {}",
+            one.record.0
+        ))
+    })
 }
 
 /// What was signed is this trust domain, this version, this reason and these contents.
@@ -77,17 +106,23 @@ fn of_this(
     })
 }
 
-fn signed(erasure: &Erasure, subject: &ApprovalSubject, estate: &Estate, wall: u64) -> Again {
+/// Two authors of `estate` have signed this, good when it was recorded or as long before as it takes.
+pub(crate) fn signed(
+    signatures: &[AuthorSignature],
+    subject: &ApprovalSubject,
+    estate: &Estate,
+    (wall, takes): (u64, u64),
+) -> Again {
     let approval = |one: &AuthorSignature| Approval {
         author: one.author.clone(),
         expires: one.expires,
         subject: subject.clone(),
         signature: crypto::base64::encode(&one.signature.0),
     };
-    let approvals: Vec<Approval> = erasure.signatures.iter().map(approval).collect();
+    let approvals: Vec<Approval> = signatures.iter().map(approval).collect();
     let at = |now| approved(subject, &approvals, estate.authors(), now).map(drop);
     // The server looked at them before it recorded this, when one may still have been good, or not too long yet.
     at(wall)
-        .or_else(|finding| at(wall.saturating_sub(RECORDED_MS)).map_err(|_| finding))
+        .or_else(|finding| at(wall.saturating_sub(takes)).map_err(|_| finding))
         .or_else(|finding| differs(finding.to_string()))
 }

@@ -15,11 +15,18 @@ use spiffe_core::shown;
 /// What an agent reads in the kernel of its machine, and no verdict says.
 const OF_AGENT: [&str; 2] = [names::MACHINE_ENFORCEMENT, "machine.ipe."];
 
+/// The path of the server's own identity.
+const SERVER: &str = "trilith/server";
+
 pub(crate) fn again(pack: &Pack<'_>, item: &PackRecord) -> Again {
     let Ok(issuance) = item.record.expect_body::<Issuance>() else {
         return lacks("the record is of another form than this version reads");
     };
     if issuance.node.is_empty() {
+        // INVARIANT: the server alone is nobody's workload.
+        if pack.path(&issuance.spiffe_id) != Some(SERVER) {
+            return differs("it was issued to no machine, and is not the server's own");
+        }
         return lacks("the server issued it to itself");
     }
     let commitment = HexDigest(issuance.commit.0.0);

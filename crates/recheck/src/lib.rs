@@ -5,7 +5,7 @@
 //!
 //! It is pure: the records and blobs are handed in, no clock is read. Nothing here is issued on.
 //!
-//! - [`pack`]: every decision, issuance, verdict and erasure of a verified pack;
+//! - [`pack`]: every decision, issuance, verdict, erasure and approval of a verified pack;
 //! - [`issued`]: the facts of an issuance, from a pack or from a ledger's folder;
 //! - [`tpm`] and [`tee`]: what the server judges a join by, so that the two cannot come to differ.
 //!
@@ -24,6 +24,7 @@
     )
 )]
 
+mod approval;
 mod decision;
 mod erasure;
 mod issuance;

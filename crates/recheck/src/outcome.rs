@@ -15,6 +15,8 @@ pub enum What {
     Verdict,
     /// Have two authors signed what went, where there are two?
     Erasure,
+    /// Have two authors signed what an invariant loses?
+    Approval,
 }
 
 impl What {
@@ -34,6 +36,10 @@ impl What {
                 "PACK-ERASURE",
                 "two authors of the estate in force have not signed what the record says to be erased",
             ),
+            Self::Approval => (
+                "PACK-APPROVAL",
+                "two authors of the estate in force have not signed what the record says to be approved",
+            ),
         }
     }
 }
@@ -45,6 +51,7 @@ impl fmt::Display for What {
             Self::Issuance => "issuance",
             Self::Verdict => "verdict",
             Self::Erasure => "erasure",
+            Self::Approval => "approval",
         })
     }
 }

@@ -2,15 +2,15 @@
 
 use crate::issued::Recorded;
 use crate::outcome::{Again, Outcome, What, differs, lacks};
-use crate::{decision, erasure, issuance, verdict};
+use crate::{approval, decision, erasure, issuance, verdict};
 use estate::{Estate, EstateFiles};
 use facts::{FactSet, Timestamp};
-use ledger::body::{Body, EstateVersion, SessionStart};
+use ledger::body::{Body, EstateVersion, Proof, SessionStart};
 use ledger::pack::{Erased, PackRecord, Report, Trust};
-use ledger::{EstateRef, HexDigest, Record, RecordType};
+use ledger::{EstateRef, HexDigest, LedgerKey, Record, RecordType};
 use serde::Serialize;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::convert::Infallible;
 use std::ops::Range;
 use std::rc::Rc;
@@ -18,7 +18,9 @@ use std::sync::Arc;
 
 /// From when a version of the estate is recorded to when the last record under an older one is, at most: endorsements
 /// are waited for up to five minutes, and the rest is for clocks.
-const SUPERSEDED_S: u64 = 600;
+pub(crate) const SUPERSEDED_S: u64 = 600;
+/// Versions of the estate that are kept compiled, at most: a large one takes hundreds of megabytes.
+const COMPILED: usize = 2;
 
 /// One record that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,7 +92,10 @@ impl Rechecked {
 #[must_use]
 pub fn pack(report: &Report, trust: &Trust) -> Rechecked {
     let pack = Pack::new(report, trust);
-    let items = report.records.iter().filter_map(|item| {
+    // Those of one version together, so that each is compiled once.
+    let mut records: Vec<(usize, &PackRecord)> = report.records.iter().enumerate().collect();
+    records.sort_by_key(|(_, item)| item.record.estate().map(|estate| estate.index));
+    let items = records.into_iter().filter_map(|(at, item)| {
         let (what, again) = match item.record.kind() {
             RecordType::Intent | RecordType::Decision => {
                 (What::Decision, decision::again(&pack, item))
@@ -98,17 +103,43 @@ pub fn pack(report: &Report, trust: &Trust) -> Rechecked {
             RecordType::Issuance => (What::Issuance, issuance::again(&pack, item)),
             RecordType::Verdict => (What::Verdict, verdict::again(&pack, item)),
             RecordType::Erasure => (What::Erasure, erasure::again(&pack, item)),
+            RecordType::InvariantApproval => (What::Approval, approval::again(&pack, item)),
             _ => return None,
         };
-        Some(Item {
+        let item = Item {
             checkpoint: item.checkpoint,
             ledger: item.record.origin().to_owned(),
             index: item.index,
             what,
             outcome: outcome(again),
-        })
+        };
+        Some((at, item))
     });
-    Rechecked(items.collect())
+    let items: BTreeMap<usize, Item> = items.collect();
+    Rechecked(items.into_values().collect())
+}
+
+/// Of versions and their proofs: which approval each rests on.
+fn approved(report: &Report) -> Vec<(u64, HexDigest)> {
+    let of_server = report.records.iter().filter(|item| item.checkpoint == 0);
+    let mut proofs = HashMap::new();
+    let mut approved = Vec::new();
+    for item in of_server {
+        if let Ok(proof) = item.record.expect_body::<Proof>()
+            && let Some(at) = proof.approval_index
+        {
+            proofs.insert(item.index, at.0);
+            approved.push((at.0, proof.version));
+        }
+        // It stands behind its proof.
+        if let Ok(version) = item.record.expect_body::<EstateVersion>()
+            && let Some(at) = version.proof_index
+            && let Some(approval) = proofs.get(&at.0)
+        {
+            approved.push((*approval, version.version));
+        }
+    }
+    approved
 }
 
 /// INVARIANT: what a record of the server's ledger rests on was recorded before it.
@@ -128,13 +159,27 @@ fn outcome(again: Again) -> Outcome {
 /// A pack, by what records name of it.
 pub(crate) struct Pack<'a> {
     pub(crate) trust: &'a Trust,
+    /// The trusted key with the links of the pack, which lead to the one that signs now.
+    pub(crate) ledger_key: &'a LedgerKey,
     blobs: &'a BTreeMap<String, Vec<u8>>,
     erased: HashMap<HexDigest, &'a Erased>,
     server: HashMap<u64, &'a Record>,
+    /// What the server's records are, those included that only its entries have, and when they were made.
+    dated: BTreeMap<u64, (RecordType, u64)>,
     sessions: HashMap<(u64, String), SessionStart>,
-    /// By the place of its record; `None` for one that cannot be read here.
-    estates: RefCell<HashMap<u64, Option<Rc<Estate>>>>,
+    /// The places of approvals, with versions that rest on them.
+    approved: Vec<(u64, HexDigest)>,
+    /// The last that were asked for.
+    estates: RefCell<VecDeque<Compiled>>,
+    /// By the place of the estate's record, and that of the issuance.
     prepared: RefCell<HashMap<(u64, u64), Arc<estate::Prepared>>>,
+}
+
+struct Compiled {
+    /// The place of its record.
+    index: u64,
+    /// `None` for one that cannot be read here.
+    estate: Option<Rc<Estate>>,
 }
 
 impl<'a> Pack<'a> {
@@ -148,12 +193,22 @@ impl<'a> Pack<'a> {
                 sessions.entry(name).or_insert(start);
             }
         }
+        let own = report.records.iter().filter(|item| item.checkpoint == 0);
+        let own = own.map(|item| (item.index, item.record.kind(), item.record.stamp().wall));
+        let entries = report.dated.iter();
+        let entries = entries.map(|entry| (entry.index, entry.kind, entry.wall));
+        let dated = own.chain(entries);
         Self {
             trust,
+            ledger_key: &report.ledger_key,
+            dated: dated
+                .map(|(index, kind, wall)| (index, (kind, wall)))
+                .collect(),
             blobs: &report.blobs,
             erased: report.erased.iter().map(|one| (one.sha256, one)).collect(),
             server: of_server.map(|item| (item.index, &item.record)).collect(),
             sessions,
+            approved: approved(report),
             estates: RefCell::default(),
             prepared: RefCell::default(),
         }
@@ -207,12 +262,28 @@ impl<'a> Pack<'a> {
 
     /// Of the server's records at these places: the first by its time, in milliseconds.
     pub(crate) fn earliest(&self, places: &Range<u64>) -> Option<(u64, u64)> {
-        let there = self
-            .server
-            .iter()
-            .filter(|(index, _)| places.contains(index));
-        let times = there.map(|(index, record)| (record.stamp().wall, *index));
+        if places.is_empty() {
+            return None;
+        }
+        let there = self.dated.range(places.clone());
+        let times = there.map(|(index, (_, wall))| (*wall, *index));
         times.min().map(|(wall, index)| (index, wall))
+    }
+
+    /// The place of the newest version of the estate before a record of the server's.
+    pub(crate) fn newest_before(&self, index: u64) -> Option<u64> {
+        let before = self.dated.range(..index).rev();
+        let mut versions = before.filter(|(_, (kind, _))| *kind == RecordType::EstateVersion);
+        versions.next().map(|(index, _)| *index)
+    }
+
+    /// The versions that rest on the approval at `index`, as they and their proofs say.
+    pub(crate) fn approved(&self, index: u64) -> impl Iterator<Item = HexDigest> {
+        let of_it = move |one: &&(u64, HexDigest)| one.0 == index;
+        self.approved
+            .iter()
+            .filter(of_it)
+            .map(|(_, version)| *version)
     }
 
     /// The version of the estate that a record names. In the server's own ledger it stands before the record.
@@ -220,22 +291,20 @@ impl<'a> Pack<'a> {
         let Some(reference) = item.record.estate() else {
             return lacks("the record names no version of the estate");
         };
+        let estate = self.in_place(item, &reference)?;
+        Ok((reference, estate))
+    }
+
+    /// The version of the estate of a place, by which the server made a record or a gateway decided.
+    pub(crate) fn in_place(
+        &self,
+        item: &PackRecord,
+        reference: &EstateRef,
+    ) -> Result<Rc<Estate>, Outcome> {
         before(item, reference.index)?;
         self.in_force(item, reference.index)?;
-        let known = self.estates.borrow().get(&reference.index).cloned();
-        let estate = match known {
-            Some(estate) => estate,
-            None => {
-                let estate = self.compiled(&reference)?.map(Rc::new);
-                let mut estates = self.estates.borrow_mut();
-                estates.insert(reference.index, estate.clone());
-                estate
-            }
-        };
-        match estate {
-            Some(estate) if estate.version() == reference.version.to_string() => {
-                Ok((reference, estate))
-            }
+        match self.kept(reference)? {
+            Some(estate) if estate.version() == reference.version.to_string() => Ok(estate),
             Some(_) => differs(format!(
                 "the server's record {} is of another version of the estate than the record names",
                 reference.index
@@ -247,16 +316,41 @@ impl<'a> Pack<'a> {
         }
     }
 
+    fn kept(&self, reference: &EstateRef) -> Result<Option<Rc<Estate>>, Outcome> {
+        let mut estates = self.estates.borrow_mut();
+        let at = estates
+            .iter()
+            .position(|kept| kept.index == reference.index);
+        if let Some(known) = at.and_then(|at| estates.remove(at)) {
+            let estate = known.estate.clone();
+            estates.push_back(known);
+            return Ok(estate);
+        }
+        // Room comes first: what is compiled needs it.
+        while estates.len() >= COMPILED
+            && let Some(oldest) = estates.pop_front()
+        {
+            let mut prepared = self.prepared.borrow_mut();
+            prepared.retain(|(at, _), _| *at != oldest.index);
+        }
+        let estate = self.compiled(reference)?.map(Rc::new);
+        estates.push_back(Compiled {
+            index: reference.index,
+            estate: estate.clone(),
+        });
+        Ok(estate)
+    }
+
     /// The server judges by the version in force and records at once, so that no other was in force long before. A
     /// gateway judges by the newest that has reached it, of which its ledger says nothing.
     fn in_force(&self, item: &PackRecord, estate: u64) -> Again {
         if item.checkpoint > 0 {
             return Ok(());
         }
-        let newer = self.server.iter().filter(|(index, record)| {
-            (estate + 1..item.index).contains(index) && record.kind() == RecordType::EstateVersion
-        });
-        let newer = newer.map(|(index, record)| (record.stamp().wall, *index));
+        // INVARIANT: `before` was asked, so that the range is one.
+        let since = self.dated.range(estate + 1..item.index);
+        let newer = since.filter(|(_, (kind, _))| *kind == RecordType::EstateVersion);
+        let newer = newer.map(|(index, (_, wall))| (*wall, *index));
         let Some((wall, index)) = newer.min() else {
             return Ok(());
         };

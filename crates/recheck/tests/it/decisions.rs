@@ -1,7 +1,7 @@
 //! Accesses and answers: allowed, denied, and lied about.
 
 use crate::world::{
-    API, CARDS, LATER, NEVER, READS, SALARIES, World, denial, differs, intent, lacks, on,
+    API, CARDS, LATER, NEVER, READS, SALARIES, World, denial, differs, estate, intent, lacks, on,
 };
 use ledger::body::{self, About, Body, FactValue, Issuance, More, OnBehalfOf};
 use ledger::{Decimal, HexDigest};
@@ -38,6 +38,71 @@ fn an_allow_where_the_estate_denies_is_named() {
     both.actions = vec![on("select", &[CARDS, SALARIES])];
     let told = differs(world.of(both.record()));
     assert!(told.contains("salaries"), "{told}");
+}
+
+/// The record named the column that a policy forbids, and nothing had been asked of it.
+#[test]
+fn a_column_that_nothing_was_asked_of_is_named() {
+    let (id, email) = (
+        "Column::\"shop/public/cards/id\"",
+        "Column::\"shop/public/cards/email\"",
+    );
+    let mut files = estate();
+    let settings = files.0["estate.toml"].clone();
+    files.insert("estate.toml", format!("columns = \"decided\"\n{settings}"));
+    let columns = "name = \"cards\"\n[[database.schema.table.column]]\nname = \"id\"\n\
+                   [[database.schema.table.column]]\nname = \"email\"\n";
+    let resources = files.0["resources/shop.toml"].replace("name = \"cards\"\n", columns);
+    files.insert("resources/shop.toml", resources);
+    files.insert(
+        "policies/columns.cedar",
+        format!(
+            "@id(\"reads columns\")\n\
+             permit (principal == Identity::\"payments/api\", action == Action::\"select\", resource in {CARDS});\n\
+             @id(\"no emails\")\n\
+             forbid (principal, action, resource == {email});\n"
+        ),
+    );
+    let world = World {
+        estate: files,
+        ..World::new()
+    };
+    let read = |resources: &[&str], columns: &[&str]| {
+        let mut read = intent("select", CARDS, &[READS, "reads columns"]);
+        read.actions = vec![on("select", resources)];
+        read.actions[0].columns = columns.iter().map(|&one| one.to_owned()).collect();
+        read
+    };
+    let told = |resources: &[&str], columns: &[&str]| world.of(read(resources, columns).record());
+    assert_eq!(told(&[CARDS, id], &[id]), Outcome::Recomputed);
+    assert_eq!(told(&[CARDS], &[]), Outcome::Recomputed);
+    let why = differs(told(&[CARDS], &[email]));
+    assert!(why.contains("nothing was asked of that"), "{why}");
+    let why = differs(told(&[CARDS, id], &[id, email]));
+    assert!(why.contains("nothing was asked of that"), "{why}");
+    let why = differs(told(&[CARDS, email], &[email]));
+    assert!(why.contains("the estate denies select on"), "{why}");
+    let all = "Column::\"shop/public/cards/*\"";
+    for (resources, columns) in [
+        (&[CARDS][..], all),
+        (&[CARDS, id], all),
+        (&[CARDS, id], "Column::\"*\""),
+    ] {
+        let why = lacks(told(resources, &[columns]));
+        assert!(why.contains("does not say which"), "{why}");
+    }
+    // What there was no room for is told as that.
+    let mut cut = read(&[CARDS], &[email]);
+    cut.actions[0].more = Some(More {
+        count: Decimal(1),
+        sha256: HexDigest::of(b""),
+    });
+    let why = lacks(world.of(cut.record()));
+    assert!(why.contains("no room"), "{why}");
+    // Where columns are not decided on, the table's decision is theirs.
+    let mut read = read(&[CARDS], &[email]);
+    read.policies = vec![READS.to_owned()];
+    assert_eq!(World::new().of(read.record()), Outcome::Recomputed);
 }
 
 #[test]

@@ -1,14 +1,13 @@
 //! An erasure that nobody signed, where two have to.
 
-use crate::world::{LATER, World, estate};
-use estate::{Approval, ApprovalSubject, GovernedChange, GovernedKind};
-use ledger::body::{AuthorSignature, BlobRef, Body as _, ErasedItem, Erasure};
-use ledger::{Base64, Decimal, HexDigest, RecordBuilder};
+use crate::world::{LATER, World, authored, differs, signed_by};
+use estate::{ApprovalSubject, GovernedChange, GovernedKind};
+use ledger::body::{BlobRef, Body as _, ErasedItem, Erasure};
+use ledger::{Decimal, HexDigest, RecordBuilder};
 use recheck::{Outcome, Vouched, What};
 use std::cell::RefCell;
 
 const REASON: &str = "case 7";
-const HOUR_MS: u64 = 3_600_000;
 const GONE: &[u8] = b"gone";
 
 thread_local! {
@@ -28,17 +27,7 @@ struct Signed {
 impl Signed {
     /// A world whose estate has two authors.
     fn new() -> Self {
-        let keys = [0, 1].map(|_| crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap());
-        let mut files = estate();
-        let mut text = files.0["estate.toml"].clone();
-        for (name, key) in ["ada", "bob"].iter().zip(&keys) {
-            let spki = crypto::Signer::public_key(key).spki_der().to_vec();
-            let spki = crypto::base64::encode(&spki);
-            text += &format!(
-                "[[author]]\nname = \"{name}\"\nkey = \"\"\"\n-----BEGIN PUBLIC KEY-----\n{spki}\n-----END PUBLIC KEY-----\n\"\"\"\n"
-            );
-        }
-        files.insert("estate.toml", text);
+        let (files, keys) = authored();
         let world = World {
             estate: files,
             later: vec![record],
@@ -73,20 +62,10 @@ impl Signed {
     /// The record of an erasure for which these have signed `subject`.
     fn by(&mut self, who: &[usize], subject: &ApprovalSubject) -> Erasure {
         let bytes = subject.to_bytes().unwrap();
-        let expires = crate::world::AT + HOUR_MS;
-        let signatures = who.iter().map(|who| {
-            let (name, key) = (["ada", "bob"][*who], &self.keys[*who]);
-            let approval = Approval::sign(subject.clone(), name, expires, key).unwrap();
-            AuthorSignature {
-                author: name.to_owned(),
-                key: Base64(crypto::Signer::public_key(key).spki_der().to_vec()),
-                expires,
-                signature: approval.signature.parse().unwrap(),
-            }
-        });
+        let signatures = signed_by(who, &self.keys, subject);
         let erasure = Erasure {
             subject: Some(BlobRef::of(&bytes)),
-            signatures: signatures.collect(),
+            signatures,
             ..unsigned()
         };
         self.world.blobs.push(bytes);
@@ -161,6 +140,54 @@ fn where_no_two_authors_are_it_is_the_servers_word() {
         panic!("{told:?}");
     };
     assert!(why.contains("the server's word"), "{why}");
+}
+
+/// By the version that is in force stands who has to sign: without it nobody could say.
+#[test]
+fn an_estate_in_force_is_not_erased() {
+    let erasure = |kind: &str, sha256, record| Erasure {
+        erased: vec![ErasedItem {
+            kind: kind.to_owned(),
+            sha256,
+            record: Decimal(record),
+        }],
+        ..unsigned()
+    };
+    let mut world = World {
+        later: vec![record],
+        ..World::new()
+    };
+    let gone = HexDigest::of(GONE);
+    for erasure in [
+        erasure("estate", gone, 0),
+        erasure("estate", world.reference().version, 7),
+        erasure("proof", world.reference().version, 7),
+    ] {
+        let why = differs(told(&world, erasure.clone()));
+        assert!(why.contains("was in force"), "{erasure:?}: {why}");
+    }
+    assert!(matches!(
+        told(&world, erasure("estate", gone, 1)),
+        Outcome::NotRecomputable(_)
+    ));
+    // It says itself by which version it was let, or that there was none.
+    world.unnamed = true;
+    let why = differs(told(&world, unsigned()));
+    assert!(why.contains("names no version of the estate"), "{why}");
+
+    // The pack has the newest version's entry alone.
+    let mut newer = World {
+        later: vec![|world| world.version().record(), record],
+        entry_alone: Some(LATER),
+        ..World::new()
+    };
+    RECORDED.set(Some(erasure("estate", gone, LATER)));
+    let why = differs(newer.item(What::Erasure).outcome);
+    assert!(why.contains("was in force"), "{why}");
+    newer.entry_alone = Some(0);
+    newer.unnamed = true;
+    let why = differs(newer.item(What::Erasure).outcome);
+    assert!(why.contains("names no version of the estate"), "{why}");
 }
 
 /// A program that read `erased` alone took the server's word for what two authors are to sign.

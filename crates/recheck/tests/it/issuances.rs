@@ -5,7 +5,8 @@ use crate::world::{
 };
 use facts::{Source, Timestamp, names};
 use ledger::body::{Body, Evidence, FactValue, SvidKind, VerdictOutcome};
-use ledger::{Checkpoint, Decimal, HexDigest, Origin};
+use ledger::lineage::{self, Link};
+use ledger::{Checkpoint, Decimal, HexDigest, LedgerSigner};
 use recheck::{Outcome, Rechecked, What};
 
 fn told(world: &World) -> Outcome {
@@ -198,14 +199,28 @@ fn an_estate_that_was_superseded_long_before_is_named() {
         why.contains("server's record 0, and a newer one, record 3"),
         "{why}"
     );
+    // The pack need not have that record: it has the entry.
+    world.entry_alone = Some(LATER);
+    let why = differs(told(&world));
+    assert!(why.contains("a newer one, record 3"), "{why}");
 }
 
-/// A server that has an old answer of a machine, and signs that it was given now.
+/// No machine, and so no verdict and no policy: whoever was named so got what he liked.
 #[test]
-fn an_answer_to_an_old_question_is_named() {
+fn what_was_issued_to_no_machine_is_the_servers_own() {
     let mut world = World::new();
+    world.issuance.node.clear();
+    let why = differs(told(&world));
+    assert!(why.contains("it was issued to no machine"), "{why}");
+    world.issuance.spiffe_id = "spiffe://example.org/trilith/server".to_owned();
+    let why = lacks(told(&world));
+    assert!(why.contains("to itself"), "{why}");
+}
+
+/// A machine of which the world's verdict says that it was asked with the first record.
+fn asked(world: &mut World) {
     let asked = Checkpoint {
-        origin: Origin::new("example.org/server").unwrap(),
+        origin: world.signer.key().origin().clone(),
         size: 1,
         root: [7; 32],
     };
@@ -224,6 +239,47 @@ fn an_answer_to_an_old_question_is_named() {
         world.blobs.push(bytes);
     }
     world.later = vec![|world| world.verdict.record()];
+}
+
+/// Whoever trusts the first key has the links of the pack, and the machine was asked under the key that they lead to.
+#[test]
+fn a_machine_that_was_asked_under_the_newest_key_was_asked() {
+    let mut world = World::new();
+    let key = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
+    let next = LedgerSigner::new("example.org/server@2", std::sync::Arc::new(key)).unwrap();
+    let told = |world: &World| {
+        let Rechecked(items) = world.recheck(Vec::new());
+        let item = items.into_iter().find(|item| item.index == LATER);
+        differs(item.unwrap().outcome)
+    };
+    let link = Link::sign(&world.signer, &next, (1, [7; 32]), "a test").unwrap();
+    let followed = lineage::follow(&world.trusted, &[link]).unwrap();
+    world.signer = next.with_lineage(followed).unwrap();
+    asked(&mut world);
+    let why = told(&world);
+    assert!(
+        !why.contains("no checkpoint of the server's ledger"),
+        "{why}"
+    );
+    // A stranger's key is none of them.
+    let mut world = World::new();
+    let key = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
+    let stranger = LedgerSigner::new("example.org/server", std::sync::Arc::new(key)).unwrap();
+    let own = std::mem::replace(&mut world.signer, stranger);
+    asked(&mut world);
+    world.signer = own;
+    let why = told(&world);
+    assert!(
+        why.contains("no checkpoint of the server's ledger"),
+        "{why}"
+    );
+}
+
+/// A server that has an old answer of a machine, and signs that it was given now.
+#[test]
+fn an_answer_to_an_old_question_is_named() {
+    let mut world = World::new();
+    asked(&mut world);
     let told = |world: &World| {
         let Rechecked(items) = world.recheck(Vec::new());
         let item = items.into_iter().find(|item| item.index == LATER);

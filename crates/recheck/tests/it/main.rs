@@ -8,6 +8,7 @@
     reason = "tests may panic"
 )]
 
+mod approvals;
 mod decisions;
 mod erasures;
 mod issuances;

@@ -1,15 +1,15 @@
 //! A verified pack in memory: a server's ledger with an estate, a machine's verdict and an issuance, and a gateway's.
 
-use estate::EstateFiles;
+use estate::{Approval, ApprovalSubject, EstateFiles};
 use facts::{FactSet, Source, Timestamp, Value, names};
 use ledger::body::{
-    self, ActionOn, BlobRef, Body, Coverage, Decision, EstateVersion, Intent, Issuance,
-    SessionStart, SvidKind, Verdict, VerdictOutcome,
+    self, ActionOn, AuthorSignature, BlobRef, Body, Coverage, Decision, EstateVersion, Intent,
+    Issuance, SessionStart, SvidKind, Verdict, VerdictOutcome,
 };
-use ledger::pack::{PackRecord, Question, Report, Trust};
+use ledger::pack::{Dated, PackRecord, Question, Report, Trust};
 use ledger::{
-    Commitment, Decimal, Digest, EstateRef, HexDigest, LedgerSigner, Origin, RecordBuilder, Salt,
-    Stamp,
+    Base64, Commitment, Decimal, Digest, EstateRef, HexDigest, LedgerKey, LedgerSigner, Origin,
+    RecordBuilder, Salt, Stamp,
 };
 use recheck::{Item, Outcome, Rechecked, What};
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ pub(crate) const SALARIES: &str = "Table::\"shop/public/salaries\"";
 pub(crate) const READS: &str = "payments reads cards";
 pub(crate) const NEVER: &str = "nobody deletes";
 
+const AUTHORS: [&str; 2] = ["ada", "bob"];
+const HOUR_MS: u64 = 3_600_000;
 pub(crate) const AT: u64 = 1_795_312_969_123;
 const ESTATE: u64 = 0;
 const VERDICT: u64 = 1;
@@ -66,6 +68,42 @@ pub(crate) fn estate() -> EstateFiles {
         ),
     );
     files
+}
+
+/// The same with two authors, who have these keys.
+pub(crate) fn authored() -> (EstateFiles, [crypto::KeyPair; 2]) {
+    let keys = [0, 1].map(|_| crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap());
+    let mut files = estate();
+    let mut text = files.0["estate.toml"].clone();
+    for (name, key) in AUTHORS.iter().zip(&keys) {
+        let spki = crypto::Signer::public_key(key).spki_der().to_vec();
+        let spki = crypto::base64::encode(&spki);
+        text += &format!(
+            "[[author]]\nname = \"{name}\"\nkey = \"\"\"\n-----BEGIN PUBLIC KEY-----\n{spki}\n-----END PUBLIC KEY-----\n\"\"\"\n"
+        );
+    }
+    files.insert("estate.toml", text);
+    (files, keys)
+}
+
+/// What these have signed under `subject`, good for an hour.
+pub(crate) fn signed_by(
+    who: &[usize],
+    keys: &[crypto::KeyPair; 2],
+    subject: &ApprovalSubject,
+) -> Vec<AuthorSignature> {
+    let expires = AT + HOUR_MS;
+    let signatures = who.iter().map(|who| {
+        let (name, key) = (AUTHORS[*who], &keys[*who]);
+        let approval = Approval::sign(subject.clone(), name, expires, key).unwrap();
+        AuthorSignature {
+            author: name.to_owned(),
+            key: Base64(crypto::Signer::public_key(key).spki_der().to_vec()),
+            expires,
+            signature: approval.signature.parse().unwrap(),
+        }
+    });
+    signatures.collect()
 }
 
 /// What is told of the workload and its machine.
@@ -205,7 +243,13 @@ pub(crate) struct World {
     /// What the server recorded after the issuance, and how many milliseconds after the last of it.
     pub(crate) later: Vec<fn(&Self) -> RecordBuilder>,
     pub(crate) late: u64,
+    /// Of this one the pack has the entry alone.
+    pub(crate) entry_alone: Option<u64>,
+    /// What came later names no version of the estate.
+    pub(crate) unnamed: bool,
     pub(crate) signer: LedgerSigner,
+    /// Of the trust file; that of `signer`, or one before it.
+    pub(crate) trusted: LedgerKey,
 }
 
 impl World {
@@ -214,6 +258,7 @@ impl World {
         let (verdict, facts_blob) = verdict(&machine());
         let opening = opening(&facts(1000));
         let key = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
+        let signer = LedgerSigner::new("example.org/server", Arc::new(key)).unwrap();
         Self {
             verdict,
             issuance: issuance(&opening),
@@ -235,7 +280,10 @@ impl World {
             issued_under: ESTATE,
             later: Vec::new(),
             late: 0,
-            signer: LedgerSigner::new("example.org/server", Arc::new(key)).unwrap(),
+            entry_alone: None,
+            unnamed: false,
+            trusted: signer.key().clone(),
+            signer,
         }
     }
 
@@ -272,7 +320,10 @@ impl World {
             self.verdict.record().estate(estate),
             self.issuance.record().estate(issued_under),
         ];
-        let later = self.later.iter().map(|make| make(self).estate(estate));
+        let later = self.later.iter().map(|make| match self.unnamed {
+            true => make(self),
+            false => make(self).estate(estate),
+        });
         let mut gateway = vec![self.start.record()];
         gateway.extend(of_gateway.into_iter().map(|record| record.estate(estate)));
         let mut records = sealed(0, "example.org/server", (0, AT), server);
@@ -288,6 +339,13 @@ impl World {
         ] {
             records.extend(sealed(0, "example.org/server", (index, wall), more));
         }
+        let dated = records.iter().map(|item| Dated {
+            index: item.index,
+            kind: item.record.kind(),
+            wall: item.record.stamp().wall,
+        });
+        let dated = dated.collect();
+        records.retain(|item| Some(item.index) != self.entry_alone);
         records.extend(sealed(1, "example.org/gateway/pg", (0, AT), gateway));
         let blobs = self.blobs.iter().chain([&blob]);
         let blobs = blobs.map(|blob| (HexDigest::of(blob).to_string(), blob.clone()));
@@ -297,6 +355,7 @@ impl World {
                 resource: None,
                 newest: None,
             },
+            ledger_key: self.signer.key().clone(),
             checkpoints: Vec::new(),
             records,
             blobs: blobs.collect(),
@@ -306,10 +365,11 @@ impl World {
             quorum: None,
             doubts: Vec::new(),
             erased: self.erased.clone(),
+            dated,
         };
         let trust = Trust {
             trust_domain: "example.org".to_owned(),
-            ledger_key: self.signer.key().clone(),
+            ledger_key: self.trusted.clone(),
             x509_authorities: Vec::new(),
             policy: None,
         };
