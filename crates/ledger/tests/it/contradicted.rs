@@ -1,10 +1,11 @@
 //! Packs whose records and proofs are good, and whose own entries say that something else was there.
 
 use crate::completeness::without_exactly;
+use crate::judges::verify;
 use crate::packs::{API, GATEWAY, HELPER, World, accesses, anchor, intent, start, world};
 use crate::support::{Memory, SERVER, STAMP};
 use ledger::body::{BlobRef, Body as _, Misbehaviour, Recovery, SignedHead};
-use ledger::pack::{Doubt, Failure, Question, Report, verify};
+use ledger::pack::{Doubt, Failure, Question, Report};
 use ledger::{Base64, Decimal, Digest, Record, RecordBuilder};
 
 /// Another history of the world's gateway, of which the first records are the same.
