@@ -4,16 +4,19 @@
 use super::{blob, erase, issued, of, of_record, record};
 use crate::harness::{Fixture, finding};
 use crate::packs::verified;
+use crypto::{Algorithm, KeyPair};
 use futures::future::join_all;
 use proto::v1;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const MACHINES: [&str; 3] = ["m1", "m2", "m3"];
 const ROUNDS: u64 = 20;
+/// More than one machine is overtaken in a row.
+const TRIES: usize = 20;
 
 /// What became of erasures, by code; `done` of those that were.
 #[derive(Default)]
@@ -32,6 +35,23 @@ impl Tally {
         *self.0.lock().unwrap().entry(code.clone()).or_default() += 1;
         code
     }
+}
+
+/// Joins as an agent does: who is told to ask again does, with the same token and key. What it was about to be issued on was
+/// being erased then.
+async fn join(fixture: &Fixture, name: &str, overtaken: &AtomicUsize) {
+    let token = fixture.token(name).await;
+    let key = Arc::new(KeyPair::generate(Algorithm::EcdsaP256).unwrap());
+    for _ in 0..TRIES {
+        let Err(status) = fixture.join_as(&token, Arc::clone(&key)).await else {
+            return;
+        };
+        let finding = finding(&status);
+        assert_eq!(finding.code, "ISSUE-OVERTAKEN", "{finding}");
+        assert!(finding.next.is_some(), "{finding}");
+        overtaken.fetch_add(1, Ordering::Relaxed);
+    }
+    panic!("{name} does not come in");
 }
 
 /// The newest verdict of a machine.
@@ -86,11 +106,13 @@ async fn as_the_last_words_say(fixture: &Fixture) {
 async fn what_joins_bring_while_it_is_erased_is_as_the_last_record_says() {
     let mut fixture = Fixture::start().await;
     let (tally, joining) = (Tally::default(), AtomicUsize::new(MACHINES.len()));
+    let overtaken = AtomicUsize::new(0);
     {
         let (fixture, tally, joining) = (&fixture, &tally, &joining);
+        let overtaken = &overtaken;
         // Each is given away and comes back, while somebody erases what it has left.
         let joiners = MACHINES.map(|name| async move {
-            fixture.join(name).await;
+            join(fixture, name, overtaken).await;
             for round in 0..ROUNDS {
                 let left = verdict(fixture, name).await;
                 let request = v1::RevokeRequest {
@@ -107,7 +129,7 @@ async fn what_joins_bring_while_it_is_erased_is_as_the_last_record_says() {
                 let returning = async {
                     tokio::time::sleep(Duration::from_millis(round * 7 % 20)).await;
                     fixture.readmit(name).await;
-                    fixture.join(name).await
+                    join(fixture, name, overtaken).await;
                 };
                 futures::join!(erasing, returning);
             }
@@ -131,7 +153,7 @@ async fn what_joins_bring_while_it_is_erased_is_as_the_last_record_says() {
         futures::join!(join_all(joiners), join_all(erasers));
     }
     let told = tally.0.into_inner().unwrap();
-    println!("{told:?}");
+    println!("{told:?}, {overtaken:?} joins were overtaken");
     let known = [
         "done",
         "ERASE-LIVE",
