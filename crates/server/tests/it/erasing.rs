@@ -121,7 +121,7 @@ fn record(index: u64) -> String {
     format!("{{\"kind\":\"record\",\"ledger\":\"server\",\"index\":{index}}}")
 }
 
-fn kinds(document: &Value, of: &str) -> Vec<String> {
+pub(crate) fn kinds(document: &Value, of: &str) -> Vec<String> {
     let items = document[of].as_array().unwrap().iter();
     let mut kinds: Vec<String> = items
         .map(|item| item["kind"].as_str().unwrap().to_owned())

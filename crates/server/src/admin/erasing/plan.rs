@@ -6,7 +6,7 @@ use crate::erase::Marked;
 use crate::refusal::Refusal;
 use crate::state::{State, erased};
 use estate::{Estate, EstateFiles};
-use facts::Finding;
+use facts::{Finding, names};
 use ledger::body::{AssumeRefused, ErasedItem, EstateVersion, Issuance, Proof, Verdict};
 use ledger::{Decimal, HexDigest, Record, RecordType};
 use std::collections::{BTreeMap, BTreeSet};
@@ -208,10 +208,11 @@ impl Plan {
         for index in &self.asking.places {
             let record = read(core, *index)?;
             for sha256 in asks_for(&record) {
-                if wanted.contains(&sha256)
-                    && !needed.contains_key(&sha256)
-                    && let Some(why) = lives(&core.state(), &record, *index, (current, now))
-                {
+                if !wanted.contains(&sha256) || needed.contains_key(&sha256) {
+                    continue;
+                }
+                let why = lives(&core.state(), &record, *index, (current, now));
+                if let Some(why) = why.or_else(|| known_by(core, &record, *index, &sha256)) {
                     needed.insert(sha256, why);
                 }
             }
@@ -291,6 +292,22 @@ fn lives(
         // What these name is of nobody, and the server or a verifier goes by it.
         _ => Some(format!("record {index} ({}) goes by it", record.kind())),
     }
+}
+
+/// A ban holds for a chip, and for where an enclave or a cloud's machine runs: by these facts it is known which that is,
+/// also to itself when it is readmitted. One that has joined by a token alone is known by its name.
+fn known_by(core: &Core, record: &Record, index: u64, sha256: &HexDigest) -> Option<String> {
+    let verdict: Verdict = record.expect_body().ok()?;
+    let (_, name) = verdict.node.rsplit_once("/trilith/node/")?;
+    let node = core.state().node(name).cloned()?;
+    if node.facts != sha256.to_string() {
+        return None;
+    }
+    let facts = core.machine_facts(&node).ok()?;
+    let by_token = facts.text(names::MACHINE_JOIN) == Some("token");
+    (!by_token).then(|| {
+        format!("the machine of record {index} is revoked, and these facts say which it is: without them it could come back")
+    })
 }
 
 /// The files of a version and what they compile to, if they are there and this version reads them.

@@ -1,6 +1,7 @@
 //! Where an enclave stands: in the pool whose image it is, as the estate has it now; and what a ban of it means.
 
 use super::{Site, held, honest, honest_sgx, nitro, of_nitro, renew, sgx};
+use crate::erasing::{erase, kinds, of};
 use crate::harness::{PROGRAM, finding, program};
 use crate::tee::facts_of;
 use crate::tee_forged::forge_nitro::text;
@@ -149,6 +150,14 @@ async fn a_banned_enclave_does_not_come_back_by_being_started_again() {
         reason: "its parent was broken into".to_owned(),
     };
     site.fixture.admin().await.revoke(request).await.unwrap();
+    // Its evidence is erased: by its facts it is known still.
+    let node = "trilith/node/nitro-lab-nitro-i-0123-enc4567";
+    let plan = erase(&site.fixture, of(node, true)).await.unwrap();
+    assert_eq!(kinds(&plan, "kept"), ["facts"], "{plan}");
+    assert!(
+        kinds(&plan, "erased").contains(&"evidence".to_owned()),
+        "{plan}"
+    );
     let started = |module: &'static str| {
         site.join("nitro", move |asked| {
             let mut enclave = of_nitro(asked);
