@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const FOLDER: &str = "TRILITH_NEW_LOG_FOLDER";
-const ROUNDS: u64 = 20;
+const ROUNDS: u64 = 12;
 
 /// Not a test of its own: what the killed command runs.
 #[test]
