@@ -212,6 +212,28 @@ impl LedgerKey {
         end.map(|end| end.size)
     }
 
+    /// The trees that the log `origin` of this lineage goes on from, as links name them, the shortest first: size and
+    /// root of what is left of each log before it. None, if it is none of this lineage.
+    #[must_use]
+    pub fn goes_on_from(&self, origin: &str) -> Vec<(u64, Hash)> {
+        let mut trees: Vec<(u64, Hash)> = Vec::new();
+        let (mut key, mut end, mut before) = (self, None::<End>, false);
+        loop {
+            before |= key.origin.as_str() == origin;
+            let Some(former) = key.former() else { break };
+            // What a later log gave up of an earlier one's is not in the tree.
+            let later = end.filter(|later| later.size < former.end.size);
+            let ended = later.unwrap_or(former.end);
+            let tree = (ended.size, ended.root);
+            if before && trees.last() != Some(&tree) {
+                trees.push(tree);
+            }
+            (key, end) = (&former.key, Some(ended));
+        }
+        trees.reverse();
+        trees
+    }
+
     /// True if the key, under whatever name, is one that was replaced in this lineage.
     #[must_use]
     pub fn replaced(&self, key: &PublicKey) -> bool {

@@ -3,7 +3,7 @@
 use super::container::{Section, read, write};
 use super::{Failure, Question};
 use crate::tile::TilePath;
-use crate::{HexDigest, Receipt, body::BlobRef};
+use crate::{Hash, HexDigest, Receipt, body::BlobRef};
 use std::collections::BTreeMap;
 
 /// Collects sections; the result depends on their content only, not on the order of calls (but
@@ -73,6 +73,14 @@ impl PackBuilder {
     pub fn certificate(&mut self, der: Vec<u8>) {
         let digest = HexDigest::of(&der);
         self.sections.insert(Section::Certificate(digest), der);
+    }
+
+    /// Adds the proof that checkpoint `number` goes on from the tree of `size` records with which a log before its own
+    /// ended.
+    pub fn extends(&mut self, number: u64, size: u64, proof: &[Hash]) {
+        let checkpoint = number;
+        let section = Section::Extends { checkpoint, size };
+        self.sections.insert(section, proof.as_flattened().to_vec());
     }
 
     /// The bytes of the pack.

@@ -20,6 +20,7 @@ pub(crate) enum Section {
     Tile { checkpoint: u64, path: TilePath },
     Blob(HexDigest),
     Certificate(HexDigest),
+    Extends { checkpoint: u64, size: u64 },
 }
 
 impl fmt::Display for Section {
@@ -31,6 +32,7 @@ impl fmt::Display for Section {
             Self::Tile { checkpoint, path } => write!(f, "tiles/{checkpoint}/{path}"),
             Self::Blob(digest) => write!(f, "blob/{digest}"),
             Self::Certificate(digest) => write!(f, "certificate/{digest}"),
+            Self::Extends { checkpoint, size } => write!(f, "extends/{checkpoint}/{size}"),
         }
     }
 }
@@ -62,6 +64,11 @@ fn parse(name: &str) -> Option<Section> {
         }
         "blob" => Some(Section::Blob(rest.parse().ok()?)),
         "certificate" => Some(Section::Certificate(rest.parse().ok()?)),
+        "extends" => {
+            let (checkpoint, size) = rest.split_once('/')?;
+            let (checkpoint, size) = (parse_decimal(checkpoint)?, parse_decimal(size)?);
+            Some(Section::Extends { checkpoint, size })
+        }
         _ => None,
     }
 }

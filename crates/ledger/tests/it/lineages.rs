@@ -256,10 +256,17 @@ fn succeeded() -> Succeeded {
     Succeeded { world, old, index }
 }
 
+/// The proof that the server's tree holds its first `size` records as they are.
+fn extends(server: &Memory, size: u64, pack: &mut PackBuilder) {
+    let Ok(proof) = merkle::consistency_proof(size, server.records.len() as u64, server);
+    pack.extends(0, size, &proof.unwrap());
+}
+
 impl Succeeded {
     fn pack(&self, question: &Question) -> PackBuilder {
         let mut pack = self.world.pack(question, true);
         pack.receipt(&self.world.server.receipt(self.index));
+        extends(&self.world.server, self.index, &mut pack);
         pack
     }
 
@@ -296,6 +303,79 @@ fn a_pack_across_both_logs_verifies_from_either_key() {
     verify(&bare, &it.trust(newest)).unwrap();
     let stranger = verify(&pack, &it.trust(signer(SERVER, 33).key())).unwrap_err();
     assert_eq!(stranger.code, "LEDGER-NOTE-UNSIGNED");
+}
+
+/// The first log is one history, and the second one begins with another, in which a record is another one: both keys have
+/// signed for the first.
+#[test]
+fn a_new_log_that_does_not_hold_the_tree_of_its_link_makes_no_pack() {
+    let it = succeeded();
+    let both = it.trust(&follow(it.old.key(), &[it.rotation()]).unwrap());
+    let mut other = succeeded();
+    let server = &mut other.world.server;
+    let mut records = server.records.clone();
+    let last = usize::try_from(it.index).unwrap() - 1;
+    records[last] = records[last - 1].clone();
+    let mut rewritten = Memory::new(SECOND, 21);
+    records
+        .into_iter()
+        .for_each(|bytes| rewritten.append_bytes(bytes));
+    assert_ne!(rewritten.records, server.records);
+    *server = rewritten;
+    let question = Question::Record {
+        ledger: SECOND.to_owned(),
+        index: it.index,
+    };
+    let begun = |of: &Succeeded, proofs: &[u64]| {
+        let mut pack = of.world.pack(&question, false);
+        for size in proofs {
+            extends(&of.world.server, *size, &mut pack);
+        }
+        pack
+    };
+    let pack = |of: &Succeeded, proofs: &[u64]| begun(of, proofs).build();
+    let code = |pack: &[u8]| {
+        let failure = verify(pack, &both).unwrap_err();
+        (failure.code, failure.section)
+    };
+    verify(&pack(&it, &[it.index]), &both).unwrap();
+    let section = format!("extends/0/{}", it.index);
+    let refused = ("PACK-LINEAGE", section);
+    assert_eq!(code(&pack(&other, &[it.index])), refused);
+    // Nor without a proof, nor with another one.
+    assert_eq!(code(&pack(&other, &[])), refused);
+    assert_eq!(code(&pack(&it, &[])), refused);
+    assert_eq!(
+        code(&pack(&it, &[1, it.index])),
+        ("PACK-LINEAGE", "extends/0/1".to_owned())
+    );
+    let mut of_nobody = begun(&it, &[it.index]);
+    of_nobody.extends(1, 1, &[]);
+    assert_eq!(
+        code(&of_nobody.build()),
+        ("PACK-LINEAGE", "extends/1/1".to_owned())
+    );
+}
+
+#[test]
+fn what_a_log_goes_on_from_is_what_later_ones_have_left_of_it() {
+    let (one, two, three) = (signer(SERVER, 1), signer(SECOND, 2), signer(THIRD, 3));
+    let sizes = |key: &LedgerKey, origin: &str| -> Vec<u64> {
+        let trees = key.goes_on_from(origin).into_iter();
+        trees.map(|(size, _root)| size).collect()
+    };
+    let key = follow(one.key(), &[link(&one, &two, 40), link(&two, &three, 60)]).unwrap();
+    assert_eq!(sizes(&key, THIRD), [40, 60]);
+    assert_eq!(sizes(&key, SECOND), [40]);
+    assert!(sizes(&key, SERVER).is_empty());
+    assert!(sizes(&key, "example.net/server").is_empty());
+    // The third log gave up what the second one had of the first.
+    let key = follow(one.key(), &[link(&one, &two, 40), link(&two, &three, 30)]).unwrap();
+    assert_eq!(sizes(&key, THIRD), [30]);
+    // Two links that name other trees of one size: no log holds both.
+    let other = Link::sign(&two, &three, (40, [8; 32]), "").unwrap();
+    let key = follow(one.key(), &[link(&one, &two, 40), other]).unwrap();
+    assert_eq!(sizes(&key, THIRD), [40, 40]);
 }
 
 #[test]
@@ -453,16 +533,17 @@ fn a_long_lineage_is_read_by_both_verifiers_from_trust_file_and_pack() {
     let mut chain = Vec::new();
     for number in 2..=131 {
         let next = numbered(number);
-        let link = link(&before, &next, u64::from(number));
+        let tree = world.server.checkpoint();
+        let link = Link::sign(&before, &next, (tree.size, tree.root), "each year").unwrap();
         world.server.signer = next.clone();
-        let index = world.server.records.len() as u64;
         world.append(0, link.clone().record());
-        chain.push((index, link));
+        chain.push((tree.size, link));
         before = next;
     }
     let mut pack = world.pack(&accesses(API), true);
     for (index, _) in &chain {
         pack.receipt(&world.server.receipt(*index));
+        extends(&world.server, *index, &mut pack);
     }
     let pack = pack.build();
     let links: Vec<KeyRotation> = chain.into_iter().map(|(_, link)| link).collect();
@@ -500,6 +581,7 @@ fn the_gap_between_two_logs_answers_for_itself() {
         to: last,
     };
     let mut pack = PackBuilder::new(&question, &it.world.server.note());
+    extends(&it.world.server, it.index, &mut pack);
     for index in it.index..=last {
         pack.receipt(&it.world.server.receipt(index));
     }

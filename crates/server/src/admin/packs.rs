@@ -454,7 +454,21 @@ impl<'a> Collector<'a> {
         for index in links {
             collector.own(index)?;
         }
+        collector.goes_on()?;
         Ok(collector)
+    }
+
+    /// The proofs that the head holds each tree that a link of the ledger names.
+    fn goes_on(&mut self) -> Result<(), Refusal> {
+        let (origin, size) = (&self.head.checkpoint.origin, self.head.checkpoint.size);
+        for (end, _root) in self.core.ledger_key.goes_on_from(origin.as_str()) {
+            if (1..size).contains(&end) {
+                let proof = self.core.journal.reader().consistency(end, size);
+                self.builder
+                    .extends(0, end, &proof.map_err(|error| failed(&error))?);
+            }
+        }
+        Ok(())
     }
 
     /// A record of the server's ledger and, through it, what it rests on. What the head does not reach is
