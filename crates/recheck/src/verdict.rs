@@ -386,7 +386,7 @@ impl Kept<'_> {
 /// The nonce was made from a checkpoint of the ledger, which whoever answered had to know: the answer is younger than
 /// the records that the checkpoint is of.
 fn fresh(pack: &Pack<'_>, item: &PackRecord, asked: &Challenged) -> Again {
-    match Checkpoint::open(&asked.checkpoint, &pack.trust.ledger_key) {
+    match Checkpoint::open(&asked.checkpoint, pack.ledger_key) {
         Ok(checkpoint) if checkpoint.size <= item.index => newly(pack, item, checkpoint.size),
         Ok(checkpoint) => differs(format!(
             "the machine was asked with a checkpoint of {} records, and its verdict is record {}",
