@@ -9,20 +9,26 @@ use crate::witnessed::Witnessing;
 use arc_swap::ArcSwap;
 use crypto::PublicKey;
 use facts::{Finding, Timestamp};
-use ledger::{Code as _, LedgerKey, VerifiedReceipt, lineage};
+use ledger::{Code as _, LedgerKey, Origin, VerifiedReceipt, lineage};
 use proto::v1;
 use spiffe_core::{Bundle, JwtSvid, TrustDomain, ValidatedJwt, ValidatedSvid, X509Svid, receipt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 /// The file in the agent's folder that tells how the server's ledger went on as new logs. It vouches for itself.
 const FILE: &str = "lineage";
+/// Seconds that a token lives, at most: a server's `lifetimes.jwt_s` is a day or less. And a minute for clocks.
+const LONGEST_JWT_S: u64 = 86_400 + 60;
 
 #[derive(Debug)]
 pub(crate) struct Receipts {
     /// Of the newest log that is known, with those before it.
     ledger: ArcSwap<LedgerKey>,
     path: PathBuf,
+    /// When the newest link was kept, in seconds since 1970; 0 if there is none.
+    taken: AtomicU64,
 }
 
 impl Receipts {
@@ -50,6 +56,7 @@ impl Receipts {
         };
         Ok(Self {
             ledger: ArcSwap::from_pointee(ledger),
+            taken: AtomicU64::new(written(&path)),
             path,
         })
     }
@@ -100,6 +107,7 @@ impl Receipts {
         })?;
         tracing::warn!(newest = %key, "the server's ledger goes on as a new log");
         let key = Arc::new(key);
+        self.taken.store(written(&self.path), Ordering::Release);
         self.ledger.store(Arc::clone(&key));
         Ok(Some(key))
     }
@@ -174,7 +182,7 @@ impl Receipts {
     /// A token of the own trust domain that is valid now for `audience` and was recorded.
     ///
     /// # Errors
-    /// Those of [`JwtSvid::parse`], [`JwtSvid::validate`] and [`receipt::check_jwt`].
+    /// Those of [`JwtSvid::parse`], [`JwtSvid::validate`] and [`receipt::check_jwt`]; `AGENT-RECEIPT-FORMER`.
     pub(crate) fn jwt(
         &self,
         bundle: &Bundle,
@@ -183,8 +191,29 @@ impl Receipts {
         now: Timestamp,
     ) -> Result<ValidatedJwt, Finding> {
         let valid = JwtSvid::parse(token)?.validate(bundle, audience, now)?;
-        receipt::check_jwt(&valid, &self.key())?;
+        let recorded = receipt::check_jwt(&valid, &self.key())?.receipt;
+        self.lives(&recorded.checkpoint.origin, now)?;
         Ok(valid)
+    }
+
+    /// INVARIANT 6: whoever has a key that was replaced, and that of the tokens, makes both as he likes, with any time in
+    /// them. What was issued before the key was replaced has ended once no token is so old.
+    fn lives(&self, origin: &Origin, now: Timestamp) -> Result<(), Finding> {
+        let newest = self.key();
+        let ended = self
+            .taken
+            .load(Ordering::Acquire)
+            .saturating_add(LONGEST_JWT_S);
+        if *origin == *newest.origin() || now.as_secs() <= ended {
+            return Ok(());
+        }
+        Err(Finding::new(
+            "AGENT-RECEIPT-FORMER",
+            "the token was recorded under a key of the server's ledger that was replaced longer ago than a token lives",
+        )
+        .expected(format!("a receipt of {}", newest.origin()))
+        .observed(format!("one of {origin}"))
+        .next("it was not taken; treat the replaced key, and the key of the tokens, as stolen"))
     }
 
     /// As [`Receipts::jwt`], of a token that the server has just issued.
@@ -205,6 +234,15 @@ impl Receipts {
         }
         Ok(())
     }
+}
+
+/// When the file at `path` was written, in seconds since 1970; 0 where there is none.
+fn written(path: &Path) -> u64 {
+    let written = std::fs::metadata(path).and_then(|file| file.modified());
+    let since = written
+        .ok()
+        .and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// INVARIANT 6: whoever has a key that was replaced signs receipts with it, and the agent follows no chain that shows
@@ -263,6 +301,28 @@ mod tests {
     fn receipts(first: &LedgerSigner, dir: &Path) -> Result<Receipts, Finding> {
         let domain = TrustDomain::new("example.org").unwrap();
         Receipts::new(&domain, first.key().public_key().spki_der(), dir)
+    }
+
+    #[test]
+    fn a_token_that_was_recorded_under_a_replaced_key_is_taken_for_as_long_as_one_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (signer("example.org/server"), signer("example.org/server@2"));
+        let link = Link::sign(&first, &second, (40, [7; 32]), "stolen").unwrap();
+        let known = receipts(&first, dir.path()).unwrap();
+        let (old, new) = (first.key().origin(), second.key().origin());
+        let late = |taken: &Receipts, seconds| {
+            let since = written(&taken.path);
+            Timestamp::from_millis(since * 1_000).plus_secs(seconds)
+        };
+        known.lives(old, Timestamp::now()).unwrap();
+        known.succeed(&lineage::to_json(&[link])).unwrap();
+        // Also after the next start.
+        for known in [known, receipts(&first, dir.path()).unwrap()] {
+            known.lives(old, late(&known, 86_400)).unwrap();
+            known.lives(new, late(&known, 90_000)).unwrap();
+            let refused = known.lives(old, late(&known, 90_000)).unwrap_err();
+            assert_eq!(refused.code, "AGENT-RECEIPT-FORMER");
+        }
     }
 
     #[test]
