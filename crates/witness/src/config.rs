@@ -3,6 +3,8 @@
 use crate::limits::{Limits, Rate};
 use crate::logs::Logs;
 use facts::Finding;
+use ledger::pack::Trust;
+use ledger::{LedgerKey, LogKey};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::io::Read as _;
@@ -14,6 +16,8 @@ use std::time::Duration;
 const MAX_FILE: u64 = 32 << 20;
 /// Bytes of a policy file that is read; `ledger` takes less.
 const MAX_POLICY: u64 = 1 << 20;
+/// Bytes of a trust file: the most links that a lineage has, many times over.
+const MAX_TRUST: u64 = 8 << 20;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -102,6 +106,10 @@ pub struct LogConfig {
     /// The first line of its checkpoints. The key's name by default.
     #[serde(default)]
     pub origin: Option<String>,
+    /// How it went on from other logs, of a Trilith ledger: a file, absolute, with what `trilith trust` prints. `key` is of
+    /// the newest. Of those before it nothing more is cosigned, and the newest is held to what was cosigned of them.
+    #[serde(default)]
+    pub lineage: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -193,6 +201,10 @@ impl Config {
         if let Some(path) = witness.policies.iter().find(|path| path.is_relative()) {
             return Err(wrong("`policies` are absolute").observed(path.display().to_string()));
         }
+        let mut lineages = self.logs.iter().filter_map(|log| log.lineage.as_ref());
+        if let Some(path) = lineages.find(|path| path.is_relative()) {
+            return Err(wrong("`lineage` is absolute").observed(path.display().to_string()));
+        }
         check_kinds(&witness.keys)?;
         if let Some(mirror) = &self.mirror {
             check_kinds(&mirror.keys)?;
@@ -238,7 +250,10 @@ impl Config {
         for log in &self.logs {
             let key = Logs::key(&log.key)?;
             let origin = log.origin.clone().unwrap_or_else(|| key.name().to_owned());
-            logs.add(&origin, key)?;
+            logs.add(&origin, key.clone())?;
+            if let Some(path) = &log.lineage {
+                logs.follow(lineage(&key, path)?)?;
+            }
         }
         for path in &self.witness.policies {
             let place = |finding: Finding| Finding {
@@ -283,6 +298,22 @@ impl LimitsConfig {
     }
 }
 
+/// What the file at `path` says of how a ledger went on to `key`.
+fn lineage(key: &LogKey, path: &Path) -> Result<LedgerKey, Finding> {
+    let unsound = |what: String| {
+        wrong(format!("`lineage` of {}: {what}", key.name()))
+            .expected("what `trilith trust` prints, with `key` as its `ledger_key`")
+            .observed(path.display().to_string())
+    };
+    let text = String::from_utf8(read(path, MAX_TRUST)?);
+    let text = text.map_err(|error| unsound(error.to_string()))?;
+    let trust = Trust::from_json(&text).map_err(|error| unsound(facts::with_causes(&error)))?;
+    match LogKey::Note(trust.ledger_key.clone()) == *key {
+        true => Ok(trust.ledger_key),
+        false => Err(unsound(format!("it is of {}", trust.ledger_key))),
+    }
+}
+
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Finding> {
     let file = std::fs::File::open(path).map_err(|error| unreadable(path, error))?;
     let mut bytes = Vec::new();
@@ -321,6 +352,40 @@ mod tests {
         let key = crypto::Signer::public_key(&key).clone();
         let key = ledger::LedgerKey::new("example.org/log", key).unwrap();
         FILE.replace("KEY", &key.to_string())
+    }
+
+    #[test]
+    fn a_lineage_leads_to_the_key_that_is_cosigned() {
+        let signer = |origin: &str| {
+            let key = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
+            ledger::LedgerSigner::new(origin, std::sync::Arc::new(key)).unwrap()
+        };
+        let (first, second) = (signer("a.example/server"), signer("a.example/server@2"));
+        let link = ledger::lineage::Link::sign(&first, &second, (4, [7; 32]), "").unwrap();
+        let trust = Trust {
+            trust_domain: "a.example".to_owned(),
+            ledger_key: ledger::lineage::follow(first.key(), &[link]).unwrap(),
+            x509_authorities: Vec::new(),
+            policy: None,
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trust.json");
+        std::fs::write(&path, serde_json::to_string(&trust).unwrap()).unwrap();
+        let with = |key: &LedgerKey, path: &str| {
+            let text = FILE.replace("KEY", &key.to_string());
+            Config::parse(&format!("{text}\nlineage = {path:?}\n"))
+        };
+        let here = path.to_str().unwrap();
+        let logs = with(second.key(), here).unwrap().logs().unwrap();
+        assert_eq!(logs.len(), 2, "the log before is known, as one that ended");
+        assert!(logs.lineage("a.example/server").is_some());
+        // The old key in its place, as before the new log, is of nobody who is told of that.
+        let refused = with(first.key(), here).unwrap().logs().unwrap_err();
+        assert_eq!(refused.code, "WITNESS-CONFIG");
+        assert!(with(second.key(), "trust.json").is_err(), "not absolute");
+        std::fs::write(&path, "{}").unwrap();
+        let refused = with(second.key(), here).unwrap().logs().unwrap_err();
+        assert_eq!(refused.code, "WITNESS-CONFIG");
     }
 
     #[test]

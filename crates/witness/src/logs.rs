@@ -1,7 +1,7 @@
 //! The logs that a witness cosigns: by origin, the keys that are trusted for it.
 
 use facts::Finding;
-use ledger::{LogKey, Policy};
+use ledger::{LedgerKey, LogKey, Policy};
 use std::collections::BTreeMap;
 
 /// Logs of one witness, at most: the state of each is read at the start, and held.
@@ -11,7 +11,12 @@ const LONGEST: usize = 255;
 
 /// Which logs, and by which keys.
 #[derive(Debug, Clone, Default)]
-pub struct Logs(BTreeMap<String, Vec<LogKey>>);
+pub struct Logs {
+    keys: BTreeMap<String, Vec<LogKey>>,
+    /// By the origin of each log that went on as another, and of each that went on from one: the newest key, with those
+    /// before it.
+    lineages: BTreeMap<String, LedgerKey>,
+}
 
 fn wrong(what: impl Into<String>) -> Finding {
     Finding::new("WITNESS-LOG", what)
@@ -21,7 +26,10 @@ fn wrong(what: impl Into<String>) -> Finding {
 impl Logs {
     #[must_use]
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self {
+            keys: BTreeMap::new(),
+            lineages: BTreeMap::new(),
+        }
     }
 
     /// Trusts `key` for `origin`, beside those that it has; a key that is there already changes nothing.
@@ -35,14 +43,40 @@ impl Logs {
                 wrong("an origin is one line of 1 to 255 bytes").observed(format!("{origin:?}"))
             );
         }
-        if self.0.len() >= MOST && !self.0.contains_key(origin) {
+        if self.keys.len() >= MOST && !self.keys.contains_key(origin) {
             return Err(wrong(format!("more than {MOST} logs")));
         }
-        let keys = self.0.entry(origin.to_owned()).or_default();
+        let keys = self.keys.entry(origin.to_owned()).or_default();
         if !keys.contains(&key) {
             keys.push(key);
         }
         Ok(())
+    }
+
+    /// Takes what is known of the logs that a ledger went on from: `newest` knows the keys before its own. Their last
+    /// checkpoints are served on, and nothing more of them is cosigned.
+    ///
+    /// # Errors
+    /// If one of them is known to have gone on as another log.
+    pub fn follow(&mut self, newest: LedgerKey) -> Result<(), Finding> {
+        let mut next = Some(&newest);
+        while let Some(key) = next {
+            let origin = key.origin().to_string();
+            self.add(&origin, LogKey::Note(key.bare()))?;
+            let known = self.lineages.insert(origin.clone(), newest.clone());
+            if let Some(other) = known.filter(|known| *known != newest) {
+                return Err(wrong(format!("two lineages of {origin}"))
+                    .expected("one `lineage` for each ledger, that of its newest log")
+                    .observed(format!("{other}, and {newest}")));
+            }
+            next = key.before();
+        }
+        Ok(())
+    }
+
+    /// The newest key of the ledger that the log of this origin is of, with those before it, where that is known.
+    pub(crate) fn lineage(&self, origin: &str) -> Option<&LedgerKey> {
+        self.lineages.get(origin)
     }
 
     /// A verifier key as people write it: `example.org/log+1234abcd+…`.
@@ -78,17 +112,17 @@ impl Logs {
 
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.keys.len()
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.keys.is_empty()
     }
 
     /// Each with its keys, by origin.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[LogKey])> {
-        self.0
+        self.keys
             .iter()
             .map(|(origin, keys)| (origin.as_str(), keys.as_slice()))
     }

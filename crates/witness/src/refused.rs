@@ -17,6 +17,8 @@ pub enum Refused {
         refusal: Refusal,
         fork: Option<Arc<str>>,
     },
+    /// The log has ended, and went on as another one.
+    Ended { origin: Arc<str>, newest: Arc<str> },
     /// The log grows faster than this witness follows.
     Busy { origin: Arc<str>, wait: Duration },
     /// The witness's clock is at or before 1970.
@@ -34,6 +36,8 @@ impl Refused {
         let status = match self {
             Self::Request(_) => 400,
             Self::Refusal { refusal, .. } => return refusal.answer(),
+            // "If the checkpoint is not signed by any trusted key": none is trusted for this origin any more.
+            Self::Ended { .. } => 403,
             Self::Busy { .. } => 429,
             Self::Clock | Self::Sign(_) => 500,
             Self::Store(_) => 503,
@@ -50,6 +54,11 @@ impl Refused {
             Self::Refusal { refusal, .. } => {
                 Finding::new(refusal.code(), facts::with_causes(refusal)).next(next(refusal))
             }
+            Self::Ended { origin, newest } => Finding::new(
+                "WITNESS-LOG-ENDED",
+                format!("{origin:?} has ended, and went on as {newest:?}: nothing more of it is cosigned"),
+            )
+            .next("send checkpoints of the newest log; if yours is that one, ask the operator of the witness to look at its `lineage`"),
             Self::Busy { origin, .. } => Finding::new(
                 "WITNESS-BUSY",
                 format!("{origin:?} grows faster than this witness follows"),

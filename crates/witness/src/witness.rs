@@ -7,7 +7,10 @@ use crate::state::Standing;
 use crate::store::{Store, StoreError};
 use facts::Finding;
 use ledger::witness::{AddCheckpoint, Known, Refusal, WitnessError, consider, origin_hash};
-use ledger::{Cosigner, CosignerKey, ForeignCheckpoint, HexDigest, LogKey, Note, NoteSignature};
+use ledger::{
+    Cosigner, CosignerKey, ForeignCheckpoint, Hash, HexDigest, LedgerKey, LogKey, Note,
+    NoteSignature,
+};
 use ledger_store::Disk;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
@@ -53,6 +56,10 @@ pub struct Cosigned {
 struct Log {
     origin: Arc<str>,
     keys: Vec<LogKey>,
+    /// The origin of the newest log, where this one has gone on as another.
+    ended: Option<Arc<str>>,
+    /// Of a log that went on from another: the tree that its first checkpoint has to extend.
+    begins: Option<(u64, Hash)>,
     /// INVARIANT: held from the comparison with what stands until the new state is durable and stands, so that of
     /// two requests one sees what the other has left.
     turn: Mutex<Turn>,
@@ -177,6 +184,13 @@ impl Witness {
                 fork: None,
             });
         };
+        // INVARIANT 6: whoever has the key of a log that ended is not its operator, as far as anybody can tell.
+        if let Some(newest) = &log.ended {
+            return Err(Refused::Ended {
+                origin: Arc::clone(&log.origin),
+                newest: Arc::clone(newest),
+            });
+        }
         let mut turn = log.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_alive() {
             return Err(Refused::Store(StoreError::Ended));
@@ -184,7 +198,9 @@ impl Witness {
         let last = turn.standing.as_ref();
         let known = Known {
             keys: &log.keys,
-            last: last.map(|last| (last.checkpoint.size, last.checkpoint.root)),
+            last: last
+                .map(|last| (last.checkpoint.size, last.checkpoint.root))
+                .or(log.begins),
         };
         if let Err(refusal) = consider(&request, Some(&known)) {
             let fork = self.is_new_fork(&request, &refusal, last)?;
@@ -336,6 +352,13 @@ impl Opened {
     ) -> Result<Witness, StoreError> {
         let folder = self.store.folder().to_owned();
         let mut known = BTreeMap::new();
+        let begins: BTreeMap<String, (u64, Hash)> = logs
+            .iter()
+            .filter_map(|(origin, _)| {
+                let begins = begins(origin, logs.lineage(origin)?, &self.standing)?;
+                Some((origin.to_owned(), begins))
+            })
+            .collect();
         for (origin, keys) in logs.iter() {
             let hash = origin_hash(origin);
             let standing = self.standing.remove(&hash);
@@ -351,6 +374,12 @@ impl Opened {
             let log = Log {
                 origin: origin.into(),
                 keys: keys.to_vec(),
+                ended: logs
+                    .lineage(origin)
+                    .map(|newest| newest.origin().as_str())
+                    .filter(|newest| *newest != origin)
+                    .map(Arc::from),
+                begins: begins.get(origin).copied(),
                 turn: Mutex::new(Turn {
                     standing,
                     ..Turn::default()
@@ -368,6 +397,48 @@ impl Opened {
             ended: CancellationToken::new(),
         })
     }
+}
+
+/// What the first checkpoint of the log `origin` has to extend: the longest that was cosigned of those that it goes on
+/// from, or what both keys have signed that it goes on from. `None` if it is the first of its lineage.
+fn begins(
+    origin: &str,
+    newest: &LedgerKey,
+    standing: &BTreeMap<HexDigest, Standing>,
+) -> Option<(u64, Hash)> {
+    let (end, root) = newest.goes_on_from(origin).pop()?;
+    let seen = before(origin, newest).filter_map(|former| {
+        let last = &standing.get(&origin_hash(former))?.checkpoint;
+        Some((last.size, last.root))
+    });
+    let (seen, gone): (Vec<_>, Vec<_>) = seen.partition(|(size, _root)| *size <= end);
+    let longest = seen.into_iter().max_by_key(|(size, _root)| *size);
+    if let Some((size, _root)) = gone.first() {
+        tracing::warn!(
+            origin,
+            size,
+            end,
+            "more was cosigned of the log before than its link names: both keys gave that up"
+        );
+    }
+    // INVARIANT 6: what was cosigned is in what goes on from it, unless both keys have signed that it was given up.
+    let begins = longest.filter(|_| gone.is_empty()).unwrap_or((end, root));
+    let none = standing.contains_key(&origin_hash(origin));
+    if begins.0 == end && !none {
+        tracing::warn!(
+            origin,
+            end,
+            "the log is taken first from the tree that its link names"
+        );
+    }
+    Some(begins)
+}
+
+/// The origins of the logs that the log `origin` goes on from.
+fn before<'a>(origin: &str, newest: &'a LedgerKey) -> impl Iterator<Item = &'a str> {
+    let keys = std::iter::successors(Some(newest), |key| key.before());
+    let keys = keys.skip_while(move |key| key.origin().as_str() != origin);
+    keys.skip(1).map(|key| key.origin().as_str())
 }
 
 fn is_by(line: &NoteSignature, key: &LogKey) -> bool {

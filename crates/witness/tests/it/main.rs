@@ -21,5 +21,6 @@ mod mirroring_http;
 mod races;
 mod serving;
 mod starting;
+mod succeeding;
 mod support;
 mod verdicts;
