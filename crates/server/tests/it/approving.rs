@@ -3,6 +3,7 @@
 use crate::harness::{Fixture, estate, finding};
 use estate::{Approval, ApprovalSubject, EstateFiles};
 use proto::v1;
+use recheck::{Outcome, What};
 use serde_json::Value;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -152,6 +153,13 @@ async fn an_invariant_is_removed_by_two_authors_and_by_nobody_alone() {
     let proof = fixture.records(&["proof"]).await;
     let proof = &proof.last().unwrap().1["body"];
     assert_eq!(proof["approval_index"], approvals[0].0.to_string());
+
+    // Whoever has the pack of the change looks at the signatures again.
+    let change = serde_json::json!({"kind": "estate", "version": proof["version"]}).to_string();
+    let (report, items) = crate::rechecked::rechecked(&fixture, &change).await;
+    assert!(report.is_complete(), "{:?}", report.doubts);
+    let approval = items.iter().find(|item| item.what == What::Approval);
+    assert_eq!(approval.unwrap().outcome, Outcome::Recomputed);
 
     // What was signed is used up: the same change, after it was undone, is another.
     fixture.apply(&authors.with_invariant()).await.unwrap();
