@@ -17,6 +17,7 @@ mod metrics;
 mod new_log;
 mod old_ledger;
 mod prune_killed;
+mod pruned_and_renewed;
 mod pushed;
 mod recording;
 mod recovery;
