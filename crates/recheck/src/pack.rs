@@ -407,3 +407,87 @@ impl Recorded for Pack<'_> {
         Ok(self.bytes(sha256).map(<[u8]>::to_vec))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ledger::body::BlobRef;
+    use ledger::pack::Question;
+    use ledger::{Decimal, LedgerSigner, Stamp};
+
+    fn files() -> EstateFiles {
+        let mut files = EstateFiles::new();
+        files.insert("estate.toml", "trust_domain = \"example.org\"\n");
+        files
+    }
+
+    /// As many places at which this version came into force.
+    fn versions(signer: &LedgerSigner, many: u64) -> Report {
+        let blob = files().to_blob();
+        let sha256 = HexDigest::of(&blob);
+        let version = EstateVersion {
+            version: sha256,
+            blob: BlobRef::of(&blob),
+            parent: None,
+            author: "uid:0".to_owned(),
+            message: String::new(),
+            proof_index: None,
+            floor: Decimal(0),
+        };
+        let stamp = Stamp { wall: 1, mono: 1 };
+        let record = |index| PackRecord {
+            checkpoint: 0,
+            index,
+            record: version
+                .record()
+                .actor("uid:0", "self")
+                .seal(signer.key().origin(), index, stamp)
+                .unwrap(),
+            answers: true,
+        };
+        Report {
+            question: Question::Estate { version: sha256 },
+            ledger_key: signer.key().clone(),
+            checkpoints: Vec::new(),
+            records: (0..many).map(record).collect(),
+            blobs: BTreeMap::from([(sha256.to_string(), blob)]),
+            certificates: BTreeMap::new(),
+            whole: Vec::new(),
+            extents: Vec::new(),
+            quorum: None,
+            doubts: Vec::new(),
+            erased: Vec::new(),
+            dated: Vec::new(),
+        }
+    }
+
+    /// A pack of many versions took as many times the memory of one.
+    #[test]
+    fn a_few_versions_are_kept_compiled_and_no_more() {
+        let key = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
+        let signer = LedgerSigner::new("example.org/server", Arc::new(key)).unwrap();
+        let report = versions(&signer, 5);
+        let trust = Trust {
+            trust_domain: "example.org".to_owned(),
+            ledger_key: signer.key().clone(),
+            x509_authorities: Vec::new(),
+            policy: None,
+        };
+        let pack = Pack::new(&report, &trust);
+        let version = HexDigest::of(&files().to_blob());
+        for index in [0, 1, 2, 0, 3, 4, 4] {
+            let estate = pack.kept(&EstateRef { version, index }).unwrap().unwrap();
+            pack.prepared((index, &estate), 7, FactSet::new);
+            let kept = pack.estates.borrow();
+            assert!(kept.len() <= COMPILED);
+            assert_eq!(kept.back().unwrap().index, index);
+            let prepared = pack.prepared.borrow();
+            assert!(
+                prepared
+                    .keys()
+                    .all(|(at, _)| kept.iter().any(|one| one.index == *at))
+            );
+            assert!(prepared.contains_key(&(index, 7)));
+        }
+    }
+}
