@@ -81,8 +81,8 @@ impl Index {
 
     /// Where records go on, if the one at `index` is gone.
     fn gone_from(&self, index: u64) -> Option<u64> {
-        let pruned = self.reader.pruned()?;
-        (index > 0 && index < pruned.minimum).then_some(pruned.minimum)
+        let next = self.reader.next_there(index);
+        (next != index).then_some(next)
     }
 
     /// Whether it was made of the ledger's first records.
@@ -102,9 +102,9 @@ impl Index {
         };
         let mut index = at;
         while index < end {
-            if let Some(minimum) = self.gone_from(index) {
+            if let Some(next) = self.gone_from(index) {
                 // An index that is made now knows nothing of what is gone.
-                index = minimum;
+                index = next;
                 continue;
             }
             let records = self.reader.read(index..end)?;

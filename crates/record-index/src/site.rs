@@ -82,8 +82,7 @@ impl Source {
 
     /// Whether the record was pruned.
     pub(crate) fn gone(&self, index: u64) -> bool {
-        let pruned = self.reader().pruned();
-        pruned.is_some_and(|pruned| index > 0 && index < pruned.minimum)
+        self.reader().next_there(index) != index
     }
 
     /// Refuses a ledger of which records are gone.

@@ -87,7 +87,8 @@ pub(crate) fn roots(state: &State) -> Needed {
 /// # Errors
 /// If a record cannot be read; one that an earlier pruning has taken was not needed then, and is not now.
 pub(crate) fn below(state: &State, reader: &Reader, minimum: u64) -> Result<Needed, StoreError> {
-    let mut open: Vec<(u64, &'static str)> = roots(state).into_iter().collect();
+    let roots = roots(state);
+    let mut open: Vec<(u64, &'static str)> = roots.iter().map(|(at, what)| (*at, *what)).collect();
     let (mut seen, mut needed) = (BTreeSet::new(), Needed::new());
     while let Some((index, what)) = open.pop() {
         if index >= reader.size() || !seen.insert(index) {
@@ -98,7 +99,7 @@ pub(crate) fn below(state: &State, reader: &Reader, minimum: u64) -> Result<Need
             read => read?,
         };
         if index < minimum {
-            needed.insert(index, what);
+            needed.insert(index, roots.get(&index).copied().unwrap_or(what));
         }
         let rests_on = grounds(&record).map_err(|error| StoreError::Record(Arc::new(error)))?;
         open.extend(rests_on.records.into_iter().map(|index| (index, what)));

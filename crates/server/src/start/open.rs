@@ -92,6 +92,12 @@ impl StartError {
                 "SERVER-RUNNING",
                 "a server with this data_dir runs: end it first, or name another data_dir",
             ),
+            Self::Ledger(StoreError::NotOurs { .. }) => finding(
+                "SERVER-LINEAGE",
+                "restore the newest copy of the folder of the ledger's key as a whole: the key that signs now, and `lineage` \
+                 with the links to it. If a server has run here under a key that was replaced, what it has recorded is of no \
+                 log: restore data_dir from a backup of before that. docs/operate/new-log.md",
+            ),
             Self::Directory { .. } => finding("SERVER-DIRECTORY", "check the path and its owner"),
             Self::Custody(_) => finding(
                 "SERVER-CUSTODY",
@@ -114,6 +120,9 @@ impl From<HeadError> for StartError {
 /// Told of the error after which the ledger takes nothing more.
 type OnFailure = Arc<dyn Fn(&StoreError) + Send + Sync>;
 
+/// The ledger's folder in the data directory.
+const LEDGER: &str = "ledger";
+
 /// How records name who has a shell on this machine.
 pub(super) const UID: &str = "uid";
 
@@ -134,7 +143,12 @@ impl Opening {
         let alone = lineage::alone(dir)?;
         Ok(Self {
             alone,
-            keys: Keys::open(custody, dir, &config.trust_domain)?,
+            keys: Keys::open(
+                custody,
+                dir,
+                &config.data_dir.join(LEDGER),
+                &config.trust_domain,
+            )?,
             ledger_dir: dir.clone(),
             head: HeadFile::in_dir(dir),
         })
@@ -154,7 +168,7 @@ impl Opening {
             expected_at_least: self.head.read().ok().flatten(),
             ..Options::default()
         };
-        let dir = config.data_dir.join("ledger");
+        let dir = config.data_dir.join(LEDGER);
         // Who reads the folder from outside has no key but what is told there.
         ledger_store::keep_lineage(&dir, signer.key())?;
         match Ledger::open_signed(&dir, signer.clone(), &options) {
@@ -229,6 +243,12 @@ impl Opened {
                 .next("the same command again: trilith server new-log --config FILE --reason TEXT"),
             ));
         }
+        // A head that cannot be read is the business of the start.
+        let remembered = match opening.head.read() {
+            Ok(head) => head.map(|(size, _root)| size),
+            Err(_) => Some(u64::MAX),
+        };
+        lineage::reaches(ledger.reader(), key, remembered)?;
         let blobs = blobs(config)?;
         let CaughtUp {
             kept,
@@ -377,7 +397,10 @@ fn begin(state: &State, reader: &Reader, blobs: &Blobs, base: Base) -> Result<Be
                 pruned.record,
                 if tried.is_empty() { "no snapshot was tried".to_owned() } else { tried.join("; ") }
             ))
-            .next("restore `blobs` from a backup, or make the snapshot again from a copy of the ledger: trilith server rebuild-state --config FILE --copy FOLDER"),
+            .next(match base {
+            Base::Snapshot => "restore `blobs` from a backup, or make the snapshot again from a copy of the ledger: trilith server rebuild-state --config FILE --copy FOLDER",
+            Base::First => "compare the snapshots with what a copy gives: trilith server rebuild-state --config FILE --check --copy FOLDER",
+        }),
     ))
 }
 

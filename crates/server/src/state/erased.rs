@@ -177,6 +177,43 @@ mod tests {
         assert!(!state.is_gone(&HexDigest::of(DOCUMENT)));
     }
 
+    /// The state of a pruned ledger is computed from it: a machine that sends its bytes as evidence takes nothing away.
+    #[test]
+    fn the_snapshot_that_stands_in_for_what_was_pruned_is_never_gone() {
+        const STATE: &[u8] = b"the rows of a state";
+        let snapshot = |of: &[u8]| {
+            let snapshot = Snapshot {
+                size: Decimal(0),
+                root: ledger::Digest([0; 32]),
+                state: BlobRef::of(of),
+                format: store::FORMAT.to_owned(),
+            };
+            snapshot.record()
+        };
+        let retention = Retention {
+            minimum_index: Decimal(0),
+            snapshot: Some(Decimal(1)),
+            policy: String::new(),
+            by: "uid:0".to_owned(),
+        };
+        let mut state = State::default();
+        for (index, record) in [
+            snapshot(LIST),
+            snapshot(STATE),
+            retention.record(),
+            snapshot(DOCUMENT),
+            erasure(&[LIST, STATE, DOCUMENT]),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let index = index as u64;
+            state.apply(index, &sealed(index, record)).unwrap();
+        }
+        let gone = [LIST, STATE, DOCUMENT].map(|of| state.is_gone(&HexDigest::of(of)));
+        assert_eq!(gone, [true, false, true]);
+    }
+
     #[test]
     fn what_a_later_bundle_names_is_there_again() {
         let mut state = State::default();
