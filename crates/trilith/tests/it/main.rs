@@ -94,5 +94,7 @@ mod witnessed;
 
 // Where the shared forgers look for them.
 use tee_forged::{der, evidence};
+// What the shared old ledger is signed by.
+use custody as _;
 // What the shared vendor speaks TLS by.
 use tokio_rustls as _;
