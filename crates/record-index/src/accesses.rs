@@ -68,7 +68,7 @@ fn kind(action: &str) -> &'static str {
 /// resource shows it. Call [`Site::catch_up`] first.
 pub fn accesses(site: &Site, asked: &Asked, receipts: bool) -> Result<Vec<AccessRow>, Error> {
     let mut rows = Vec::new();
-    for source in &site.sources {
+    for source in site.all()? {
         for mut row in rows_of(source, &uses(site, source, asked)?) {
             if receipts {
                 let both = (source.receipt(row.first.0)?, source.receipt(row.last.0)?);
@@ -90,6 +90,7 @@ pub fn accesses_verified(
     receipts: bool,
 ) -> Result<Vec<AccessRow>, Error> {
     let rows = accesses(site, asked, receipts)?;
+    site.has_all()?;
     for source in &site.sources {
         let mut all = Batch::default();
         scan(source, |fold| {

@@ -104,7 +104,7 @@ pub fn replay(site: &Site, proposed: &Estate, times: TimeRange) -> Result<Replay
         times,
         ..Asked::default()
     };
-    for source in &site.sources {
+    for source in site.all()? {
         for one in uses(site, source, &asked)? {
             if is_column(&one.who.resource) && !proposed.decides_columns() {
                 continue;

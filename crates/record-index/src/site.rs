@@ -2,12 +2,15 @@
 //! or decision point, each with its index beside it.
 
 use crate::follow::{Followed, Index};
+use crate::terms::ANCHORED;
 use crate::{Error, Filter};
-use ledger::body::Erasure;
-use ledger::{Checkpoint, HexDigest, Note, Receipt, RecordType};
+use ledger::body::{Anchor, Erasure};
+use ledger::{Checkpoint, HexDigest, Note, Receipt, Record, RecordType};
 use ledger_store::{BlobFolder, Folder, Head, Reader, StoreError};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use store::index::Dimension;
 
 /// The file of an index, in the folder of its ledger.
 const FILE: &str = "index.sqlite";
@@ -33,8 +36,43 @@ pub struct Site {
     pub trust_domain: String,
     pub(crate) sources: Vec<Source>,
     pub(crate) blobs: Option<BlobFolder>,
+    /// It was read from the folder of a server, where all that it mirrors has to be.
+    expects: bool,
+    /// What the server anchors and is not here: set by [`Site::catch_up`].
+    lacking: Vec<Lacking>,
     /// What was done otherwise than asked, for people: an index that could not be kept.
     pub notes: Vec<String>,
+}
+
+/// A ledger of which the server anchors more than is here.
+pub(crate) struct Lacking {
+    /// Its first log's origin.
+    line: String,
+    /// The server's record that anchors it, and so many records.
+    record: u64,
+    size: u64,
+    here: Option<u64>,
+}
+
+impl Lacking {
+    fn told(&self) -> Error {
+        let Self {
+            line, record, size, ..
+        } = self;
+        let here = self.here.map_or_else(
+            || "no mirror of it".to_owned(),
+            |here| format!("{here} records"),
+        );
+        Error::refused(
+            facts::Finding::new(
+                "RECORDS-MIRROR",
+                "the server anchors records that are not here: an answer would leave them out",
+            )
+            .expected(format!("{size} records of {line}, as server:{record} says"))
+            .observed(here)
+            .next("restore the folder `mirrors`, or have the server run until it has them again; ask about what is here with --ledger NAME, and list what is missing with: trilith ledger completeness --folder FOLDER"),
+        )
+    }
 }
 
 impl Source {
@@ -147,7 +185,8 @@ impl Site {
     /// The folder of a server, gateway, decision point, or of one ledger; its process may be running. `indices`
     /// is where indices are kept instead of in the ledgers' folders.
     pub fn open(folder: &Path, indices: Option<&Path>) -> Result<Self, Error> {
-        let own = if Folder::is_ledger(folder) {
+        let alone = Folder::is_ledger(folder);
+        let own = if alone {
             folder.to_owned()
         } else {
             folder.join("ledger")
@@ -175,6 +214,7 @@ impl Site {
         let blobs = blobs.filter(|blobs| blobs.is_dir());
         let mut site = Self::of(sources, blobs.map(|dir| BlobFolder::new(dir, BLOB_BYTES)));
         site.notes = notes;
+        site.expects = !alone && site.server().is_some();
         Ok(site)
     }
 
@@ -191,34 +231,45 @@ impl Site {
             trust_domain,
             sources,
             blobs,
+            expects: false,
+            lacking: Vec::new(),
             notes: Vec::new(),
         }
     }
 
-    /// Takes another folder's ledgers in: a gateway's beside its server's.
-    pub fn join(&mut self, other: Self) {
+    /// Takes another folder's ledgers in: a gateway's beside its server's. Of a ledger that both have, the one of which
+    /// nothing is gone, and else the longer one.
+    ///
+    /// # Errors
+    /// `RECORDS-TWO` where they are two ledgers of one name.
+    pub fn join(&mut self, other: Self) -> Result<(), Error> {
         for source in other.sources {
-            match self
-                .sources
-                .iter_mut()
-                .find(|known| known.name == source.name)
-            {
-                // The same ledger, where nothing of it is gone.
-                Some(known)
-                    if known.reader().pruned().is_some() && source.reader().pruned().is_none() =>
-                {
-                    *known = source;
-                }
-                Some(_) => {}
-                None => self.sources.push(source),
+            let same = |known: &&mut Source| known.name == source.name;
+            let Some(known) = self.sources.iter_mut().find(same) else {
+                self.sources.push(source);
+                continue;
+            };
+            let shared = known.size().min(source.size());
+            if known.reader().root(shared)? != source.reader().root(shared)? {
+                return Err(Error::refused(
+                    facts::Finding::new("RECORDS-TWO", "two of the folders have ledgers of one name, and not of one history")
+                        .observed(source.name)
+                        .next("ask them one by one; if they should be one, keep both: one of them proves that the other is false"),
+                ));
+            }
+            let rank = |source: &Source| (source.reader().pruned().is_none(), source.size());
+            if rank(&source) > rank(known) {
+                *known = source;
             }
         }
         self.notes.extend(other.notes);
+        self.expects |= other.expects;
         if self.blobs.is_none() {
             self.blobs = other.blobs;
         }
         self.sources
             .sort_by(|one, other| (!one.server, &one.name).cmp(&(!other.server, &other.name)));
+        Ok(())
     }
 
     /// What is gone of the ledgers that are asked, a line each.
@@ -240,11 +291,73 @@ impl Site {
             source.head = source.index.reader.head();
             all.push(source.index.catch_up()?);
         }
+        self.lacking = self.anchored()?;
         Ok(all)
+    }
+
+    /// What the server anchors and is not here, as far as its index says.
+    fn anchored(&self) -> Result<Vec<Lacking>, Error> {
+        let Some(server) = self.server().filter(|_| self.expects) else {
+            return Ok(Vec::new());
+        };
+        let store = &server.index.store;
+        let mut lacking = Vec::new();
+        for (_, record) in store.newest(Dimension::Resource, ANCHORED, server.size())? {
+            let read = crate::follow::record_at(server.reader(), record)?;
+            if let Some(anchor) = read.and_then(|read| read.expect_body::<Anchor>().ok()) {
+                lacking.extend(self.lacks(&anchor, record));
+            }
+        }
+        Ok(lacking)
+    }
+
+    /// As the records themselves have it, whatever the index says.
+    pub(crate) fn has_all(&self) -> Result<(), Error> {
+        let Some(server) = self.server().filter(|_| self.expects) else {
+            return Ok(());
+        };
+        let mut newest = BTreeMap::new();
+        let root = crate::follow::each_record(server.reader(), server.size(), |index, bytes| {
+            let record = Record::parse(bytes).ok();
+            let anchor = record.and_then(|record| record.expect_body::<Anchor>().ok());
+            if let Some(anchor) = anchor {
+                newest.insert(ledger::line(&anchor.origin).to_owned(), (anchor, index));
+            }
+            Ok(())
+        })?;
+        crate::verify::is_root(server, &root)?;
+        let lacking = newest.into_values();
+        let mut lacking = lacking.filter_map(|(anchor, record)| self.lacks(&anchor, record));
+        lacking.next().map_or(Ok(()), |lacking| Err(lacking.told()))
+    }
+
+    fn lacks(&self, anchor: &Anchor, record: u64) -> Option<Lacking> {
+        let line = ledger::line(&anchor.origin);
+        let of_it = |source: &&Source| ledger::line(source.head.checkpoint.origin.as_str()) == line;
+        let here = self.sources.iter().find(of_it).map(Source::size);
+        here.is_none_or(|here| here < anchor.size.0)
+            .then(|| Lacking {
+                line: line.to_owned(),
+                record,
+                size: anchor.size.0,
+                here,
+            })
+    }
+
+    /// The ledgers, where all that the server anchors is here.
+    pub(crate) fn all(&self) -> Result<&[Source], Error> {
+        match self.lacking.first() {
+            None => Ok(&self.sources),
+            Some(lacking) => Err(lacking.told()),
+        }
     }
 
     /// The ledgers that `name` means: `*` all of them.
     pub(crate) fn called(&self, name: &str) -> Result<Vec<&Source>, Error> {
+        let missing = |lacking: &&Lacking| name == "*" || ledger::is_called(&lacking.line, name);
+        if let Some(lacking) = self.lacking.iter().find(missing) {
+            return Err(lacking.told());
+        }
         let wanted = |source: &&Source| name == "*" || source.is_called(name);
         let found: Vec<_> = self.sources.iter().filter(wanted).collect();
         if found.is_empty() {

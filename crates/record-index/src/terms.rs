@@ -518,10 +518,9 @@ fn body_terms(
             add(Dimension::Decision, word(admin.allow));
         }
         RecordType::Anchor => {
-            add(
-                Dimension::Identity,
-                record.expect_body::<body::Anchor>()?.gateway,
-            );
+            let anchor: body::Anchor = record.expect_body()?;
+            add(Dimension::Resource, anchored(&anchor.origin));
+            add(Dimension::Identity, anchor.gateway);
         }
         RecordType::Misbehaviour => {
             add(
@@ -613,4 +612,11 @@ fn read(text: &str) -> Vec<Term> {
         _ => (Dimension::Identity, text),
     });
     terms.collect()
+}
+
+/// Of what the server has anchored, whichever log of it: by these, what has to be here is found.
+pub(crate) const ANCHORED: &str = "Ledger::\"";
+
+fn anchored(origin: &str) -> String {
+    format!("{ANCHORED}{}\"", ledger::line(origin))
 }

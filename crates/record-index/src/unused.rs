@@ -79,7 +79,7 @@ pub fn unused(site: &Site, estate: &Estate, times: TimeRange) -> Result<Unused, 
     // By identity, action and resource: whether in the window, and when last.
     let mut seen: BTreeMap<(String, String, String), (bool, u64, String)> = BTreeMap::new();
     let mut policies: BTreeMap<String, (u64, String)> = BTreeMap::new();
-    for source in &site.sources {
+    for source in site.all()? {
         if let Some(first) = source
             .index
             .store
@@ -306,7 +306,7 @@ fn keep(unused: &mut Unused, id: &str, why: &str) {
 fn observed(site: &Site, estate: &Estate, times: TimeRange) -> Result<Vec<Use>, Error> {
     let mut again = Again::new(site);
     let mut observed = Vec::new();
-    for source in &site.sources {
+    for source in site.all()? {
         for one in uses(site, source, &Asked::default())? {
             let named = !is_column(&one.who.resource)
                 || (estate.decides_columns() && !is_any_column(&one.who.resource));

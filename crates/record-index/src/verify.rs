@@ -41,7 +41,11 @@ pub fn verify(site: &Site, filter: &Filter, ledger: &str) -> Result<Verified, Er
     } else {
         None
     };
-    for source in site.called(ledger)? {
+    let called = site.called(ledger)?;
+    if ledger == "*" {
+        site.has_all()?;
+    }
+    for source in called {
         let clauses = filter.clauses(
             &site.trust_domain,
             issuances.as_ref().filter(|_| !source.server),

@@ -20,14 +20,15 @@ pub use tally::{PolicyUse, Use, UseFilter};
 pub use write::{Batch, Entry, SessionTerm, UseDelta};
 
 use crate::Error;
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 /// Raised whenever a table or the meaning of a term changes: an older index is made anew.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 4;
 
 /// Numbers of texts that are kept in memory.
 const KNOWN: usize = 200_000;
@@ -108,19 +109,33 @@ impl RecordIndex {
     }
 
     fn try_open(path: &Path) -> Result<Option<Self>, Error> {
-        // SQLite gives its log the mode of the file.
-        let made = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path);
-        drop(made.map_err(|source| Error::Make {
+        let make = |source| Error::Make {
             path: path.to_owned(),
             source,
-        })?);
-        let connection = Connection::open(path).map_err(|source| opening(path, source))?;
-        let fits = prepare(&connection).map_err(|source| opening(path, source))?;
+        };
+        // INVARIANT: whoever owns a gateway's folder has nobody who searches it write elsewhere. SQLite refuses links
+        // anywhere in a path: those above the folder are the system's own.
+        let path = match (path.parent(), path.file_name()) {
+            (Some(folder), Some(name)) if !folder.as_os_str().is_empty() => {
+                folder.canonicalize().map_err(make)?.join(name)
+            }
+            _ => path.to_owned(),
+        };
+        // SQLite gives its log the mode of the file. One that is made anew follows no link.
+        let made = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path);
+        match made {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(make(error)),
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let connection =
+            Connection::open_with_flags(&path, flags).map_err(|source| opening(&path, source))?;
+        let fits = prepare(&connection).map_err(|source| opening(&path, source))?;
         Ok(fits.then(|| Self::of(connection)))
     }
 

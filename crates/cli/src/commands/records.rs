@@ -41,7 +41,7 @@ fn open(folders: &[PathBuf], index: Option<&Path>, global: &Global) -> Result<Si
         let opened = Site::open(folder, index).map_err(failed)?;
         match &mut site {
             None => site = Some(opened),
-            Some(site) => site.join(opened),
+            Some(site) => site.join(opened).map_err(failed)?,
         }
     }
     let mut site = site.ok_or_else(|| Failure::usage("name a --folder"))?;

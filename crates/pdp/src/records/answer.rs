@@ -205,7 +205,7 @@ fn open(folders: &[PathBuf], indices: &Path) -> Result<Site, Refused> {
         let opened = Site::open(folder, Some(indices)).map_err(refused)?;
         match &mut site {
             None => site = Some(opened),
-            Some(site) => site.join(opened),
+            Some(site) => site.join(opened).map_err(refused)?,
         }
     }
     site.ok_or_else(unconfigured)

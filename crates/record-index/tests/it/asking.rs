@@ -17,7 +17,7 @@ fn compile(files: &EstateFiles) -> Estate {
 
 fn both(server: &World, gateway: &World) -> Site {
     let mut site = server.site();
-    site.join(gateway.site());
+    site.join(gateway.site()).unwrap();
     site.catch_up().unwrap();
     site
 }

@@ -74,7 +74,7 @@ fn shop() -> (World, World) {
 
 fn both(server: &World, gateway: &World) -> Site {
     let mut site = server.site();
-    site.join(gateway.site());
+    site.join(gateway.site()).unwrap();
     site.catch_up().unwrap();
     site
 }

@@ -46,7 +46,7 @@ fn site(server: &mut World, gateway: &mut World) -> Site {
     }
     gateway.put(intent_to("s1", "payments/api", "select", "", &["*"]));
     let mut site = server.site();
-    site.join(gateway.site());
+    site.join(gateway.site()).unwrap();
     site.catch_up().unwrap();
     site
 }

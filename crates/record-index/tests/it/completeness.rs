@@ -14,7 +14,7 @@ const ALWAYS: TimeRange = TimeRange {
     until: None,
 };
 
-fn head(world: &World) -> Checkpoint {
+pub(crate) fn head(world: &World) -> Checkpoint {
     world.site().sources()[0].head().checkpoint.clone()
 }
 
@@ -382,7 +382,7 @@ fn a_recovery_accounts_for_what_it_gave_up() {
 }
 
 /// What somebody with the ledger's key makes of it.
-fn forged(world: &World, change: impl FnOnce(&mut Vec<Vec<u8>>)) -> tempfile::TempDir {
+pub(crate) fn forged(world: &World, change: impl FnOnce(&mut Vec<Vec<u8>>)) -> tempfile::TempDir {
     let reader = Folder::open(&world.path().join("ledger")).unwrap();
     let mut records = reader.reader().read(0..reader.reader().size()).unwrap();
     change(&mut records);
@@ -407,7 +407,7 @@ fn forged(world: &World, change: impl FnOnce(&mut Vec<Vec<u8>>)) -> tempfile::Te
     folder
 }
 
-fn renumber(records: &mut [Vec<u8>]) {
+pub(crate) fn renumber(records: &mut [Vec<u8>]) {
     for (index, record) in records.iter_mut().enumerate() {
         let text = String::from_utf8(std::mem::take(record)).unwrap();
         let (before, rest) = text.split_once("\"seq\":\"").unwrap();
@@ -481,7 +481,7 @@ fn a_record_that_was_taken_out_of_a_segment_is_no_ledger_any_more() {
     );
 }
 
-fn anchor(of: &World, size: u64, root: Hash) -> RecordBuilder {
+pub(crate) fn anchor(of: &World, size: u64, root: Hash) -> RecordBuilder {
     let body = Anchor {
         gateway: id("gateway/pg"),
         origin: of.signer().key().origin().to_string(),
@@ -505,7 +505,7 @@ fn what_the_server_has_anchored_has_to_be_there() {
     point.put(stop());
     let both = |server: &World, folder: &std::path::Path| {
         let mut site = server.site();
-        site.join(Site::open(folder, None).unwrap());
+        site.join(Site::open(folder, None).unwrap()).unwrap();
         let answers = answers(&site);
         assert_eq!(answers[0].ledger, "server");
         assert_eq!(gaps(&answers[0]), []);

@@ -12,5 +12,6 @@ mod asking;
 mod behalf;
 mod columns;
 mod completeness;
+mod lacking;
 mod searching;
 mod world;

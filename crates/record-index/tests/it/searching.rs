@@ -9,7 +9,7 @@ use record_index::{
 };
 use std::ops::ControlFlow;
 
-const ALL: Page<'static> = Page {
+pub(crate) const ALL: Page<'static> = Page {
     ledger: "*",
     from: 0,
     cursor: None,
@@ -41,7 +41,7 @@ fn filter(change: impl FnOnce(&mut Filter)) -> Filter {
 }
 
 /// A server that issued to two machines, and a gateway that both used.
-fn shop() -> (World, World) {
+pub(crate) fn shop() -> (World, World) {
     let mut server = World::new("server");
     let first = server.put(issuance("shop/api", "m1", "aa11"));
     let second = server.put(issuance("shop/job", "m2", "bb22"));
@@ -72,7 +72,7 @@ fn shop() -> (World, World) {
 
 fn both(server: &World, gateway: &World) -> Site {
     let mut site = server.site();
-    site.join(gateway.site());
+    site.join(gateway.site()).unwrap();
     site.catch_up().unwrap();
     site
 }

@@ -183,6 +183,36 @@ impl RecordIndex {
         Ok((found, count))
     }
 
+    /// The texts of a dimension that begin with `prefix`, each with the last record before `end` that has it.
+    pub fn newest(
+        &self,
+        dimension: Dimension,
+        prefix: &str,
+        end: u64,
+    ) -> Result<Vec<(String, u64)>, Error> {
+        let asked = || {
+            let mut texts = self.connection.prepare_cached(
+                "SELECT text, id FROM dictionary WHERE dimension = ?1 AND text >= ?2 ORDER BY text",
+            )?;
+            let mut last = self.connection.prepare_cached(
+                "SELECT max(record) FROM postings WHERE term = ?1 AND record < ?2",
+            )?;
+            let mut found = Vec::new();
+            let mut rows = texts.query(params![dimension as u8, prefix])?;
+            while let Some(row) = rows.next()? {
+                let text: String = row.get(0)?;
+                if !text.starts_with(prefix) {
+                    break;
+                }
+                let term: i64 = row.get(1)?;
+                let record: Option<i64> = last.query_row([term, stored(end)], |row| row.get(0))?;
+                found.extend(record.map(|record| (text, number(record))));
+            }
+            Ok(found)
+        };
+        asked().map_err(Error::Load)
+    }
+
     /// What was kept of a session when it began: where, and its terms.
     pub fn session(&self, session: &str) -> Result<Option<(u64, String)>, Error> {
         let asked = || {

@@ -19,7 +19,8 @@ pub(crate) fn completeness(
     // No index is asked, so none is brought up to the head.
     let mut site = Site::open(first, None).map_err(failed)?;
     for folder in folders {
-        site.join(Site::open(folder, None).map_err(failed)?);
+        let opened = Site::open(folder, None).map_err(failed)?;
+        site.join(opened).map_err(failed)?;
     }
     let window = times(arguments.from, arguments.to);
     let answers = record_index::completeness(&site, &window, arguments.receipts).map_err(failed)?;

@@ -1,0 +1,134 @@
+//! What the server anchors and is not in the folders is left out of no answer: there is none.
+
+use crate::completeness::{anchor, forged, head, renumber};
+use crate::searching::{ALL, shop};
+use crate::world::World;
+use record_index::{Asked, Error, Filter, Page, Site, accesses, accesses_verified, search, verify};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+fn asked(server: &World, other: Option<&Path>) -> Result<Site, Error> {
+    let mut site = server.site();
+    if let Some(folder) = other {
+        site.join(Site::open(folder, None)?)?;
+    }
+    site.catch_up()?;
+    Ok(site)
+}
+
+/// The codes of a search of `ledger`, and of accesses.
+fn codes(site: &Site, ledger: &str) -> (String, String) {
+    let page = Page { ledger, ..ALL };
+    let searched = search(site, &Filter::default(), &page, |_| {
+        ControlFlow::Continue(())
+    });
+    let code = |error: Option<Error>| {
+        error.map_or_else(String::new, |error| error.finding().code.into_owned())
+    };
+    (
+        code(searched.err()),
+        code(accesses(site, &Asked::default(), false).err()),
+    )
+}
+
+#[test]
+fn what_the_server_anchors_is_left_out_of_no_answer() {
+    let (mut server, gateway) = shop();
+    let (size, root) = (head(&gateway).size, head(&gateway).root);
+    server.put(anchor(&gateway, size, root));
+    let mirror = || "RECORDS-MIRROR".to_owned();
+
+    let whole = asked(&server, Some(gateway.path())).unwrap();
+    assert_eq!(codes(&whole, "*"), (String::new(), String::new()));
+    assert!(
+        !accesses_verified(&whole, &Asked::default(), false)
+            .unwrap()
+            .is_empty()
+    );
+    drop(whole);
+
+    let cut = forged(&gateway, |records| records.truncate(5));
+    for other in [None, Some(cut.path())] {
+        let site = asked(&server, other).unwrap();
+        assert_eq!(codes(&site, "*"), (mirror(), mirror()));
+        for name in ["pg-1", "example.org/pg-1"] {
+            assert_eq!(codes(&site, name).0, mirror(), "{name}");
+        }
+        // What is here can be asked by its name.
+        assert_eq!(codes(&site, "server").0, "");
+    }
+
+    // An index that knows of no anchor is not believed by who asks for proof.
+    let site = asked(&server, None).unwrap();
+    let of_server = site.sources().first().unwrap();
+    let lie = "DELETE FROM dictionary WHERE text LIKE 'Ledger::%'";
+    of_server.index().database().tamper(lie).unwrap();
+    drop(site);
+    let site = asked(&server, None).unwrap();
+    assert_eq!(codes(&site, "*").0, "");
+    for refused in [
+        verify(&site, &Filter::default(), "*").unwrap_err(),
+        accesses_verified(&site, &Asked::default(), false).unwrap_err(),
+    ] {
+        assert_eq!(refused.finding().code, "RECORDS-MIRROR");
+    }
+
+    // One ledger alone is what somebody named.
+    let mut alone = Site::open(&server.path().join("ledger"), None).unwrap();
+    alone.catch_up().unwrap();
+    assert_eq!(codes(&alone, "*"), (String::new(), String::new()));
+}
+
+#[test]
+fn of_two_copies_the_longer_one_is_asked_and_two_histories_are_none() {
+    let (server, gateway) = shop();
+    let size = head(&gateway).size;
+    let cut = forged(&gateway, |records| records.truncate(4));
+    for folders in [[cut.path(), gateway.path()], [gateway.path(), cut.path()]] {
+        let mut site = server.site();
+        for folder in folders {
+            site.join(Site::open(folder, None).unwrap()).unwrap();
+        }
+        let source = site
+            .sources()
+            .iter()
+            .find(|source| source.is_called("pg-1"));
+        assert_eq!(source.unwrap().head().checkpoint.size, size);
+    }
+    let other = forged(&gateway, |records| {
+        records.remove(2);
+        renumber(records);
+    });
+    let refused = asked(&gateway, Some(other.path())).err().unwrap();
+    assert_eq!(refused.finding().code, "RECORDS-TWO");
+}
+
+/// Whoever owns the folder of a gateway has nobody who searches it make or change a file elsewhere.
+#[test]
+fn an_index_that_is_a_link_is_not_followed() {
+    let (_, gateway) = shop();
+    let index = gateway.path().join("ledger/index.sqlite");
+    let elsewhere = tempfile::tempdir().unwrap();
+    for there in [false, true] {
+        let target = elsewhere.path().join(format!("target-{there}"));
+        if there {
+            std::fs::write(&target, b"").unwrap();
+        }
+        std::os::unix::fs::symlink(&target, &index).unwrap();
+        let site = gateway.site();
+        assert!(
+            site.notes
+                .iter()
+                .any(|note| note.contains("made in memory")),
+            "{:?}",
+            site.notes
+        );
+        assert_eq!(std::fs::read(&target).ok(), there.then(Vec::new));
+        std::fs::remove_file(&index).unwrap();
+    }
+    // A link above the folder is the system's own.
+    let linked = elsewhere.path().join("linked");
+    std::os::unix::fs::symlink(gateway.path(), &linked).unwrap();
+    let site = Site::open(&linked, None).unwrap();
+    assert!(site.notes.is_empty() && index.exists());
+}
