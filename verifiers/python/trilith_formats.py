@@ -4,8 +4,8 @@ import json, os, re, tomllib
 from collections import namedtuple
 
 from c2sp import (
-    NONCHARACTER, U64, Failure, check, decimal, entries_of, inside, open_checkpoint, parse_key,
-    parse_policy, parse_tile, sha256, unbase64,
+    NONCHARACTER, U64, check, decimal, inside, open_checkpoint, parse_key, parse_policy, parse_tile,
+    sha256, unbase64,
 )
 
 MAX_RECORD, MAX_DEPTH, MAX_KEYS, MAX_LINKS = 16 << 10, 16, 512, 256
