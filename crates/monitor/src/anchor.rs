@@ -18,7 +18,7 @@ use ledger::{
 /// Below the ledger's address.
 const ANCHOR: &str = "anchor";
 /// As it is called among those who have seen a head.
-const BY: &str = "the server's ledger";
+pub(crate) const BY: &str = "the server's ledger";
 
 pub(crate) struct Anchor {
     key: LedgerKey,

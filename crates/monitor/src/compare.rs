@@ -5,8 +5,9 @@ use crate::misbehaviour::{Misbehaviour, Shown};
 use crate::source::Source;
 use crate::tiles::View;
 use facts::Finding;
+use ledger::lineage;
 use ledger::merkle::Hash;
-use ledger::{Digest, ForeignCheckpoint};
+use ledger::{Digest, ForeignCheckpoint, LogKey};
 
 /// A checkpoint that the log's key has signed, and who showed it.
 #[derive(Debug, Clone)]
@@ -16,9 +17,9 @@ pub(crate) struct Head {
     pub(crate) checkpoint: ForeignCheckpoint,
 }
 
-/// Checks that `longer`, whose tiles `source` has, goes on from `shorter`.
+/// Checks that `longer`, whose tiles `source` has, goes on from `shorter`; `key` has signed both, or one before it has.
 pub(crate) async fn one_history(
-    key: &str,
+    key: &LogKey,
     shorter: &Head,
     longer: &Head,
     source: &Source,
@@ -34,15 +35,31 @@ pub(crate) async fn one_history(
     Err(forked(key, shorter, longer, root, &proof))
 }
 
-fn forked(key: &str, first: &Head, second: &Head, root: Hash, proof: &[Hash]) -> Failure {
+fn forked(key: &LogKey, first: &Head, second: &Head, root: Hash, proof: &[Hash]) -> Failure {
+    let (short, long) = (&first.checkpoint.origin, &second.checkpoint.origin);
+    let lineage = match key {
+        LogKey::Note(newest) if short != long || newest.end_of(short).is_some() => {
+            lineage::links(newest)
+        }
+        _ => Vec::new(),
+    };
+    let origin = match lineage.is_empty() {
+        true => short.clone(),
+        false => key.name().to_owned(),
+    };
+    let key = match key {
+        LogKey::Note(key) => key.to_string(),
+        LogKey::Cosigner(key) => key.to_string(),
+    };
     let shown = |head: &Head| Shown {
         by: head.by.clone(),
         note: head.note.clone(),
     };
     let misbehaviour = Misbehaviour {
         v: 1,
-        origin: first.checkpoint.origin.clone(),
-        key: key.to_owned(),
+        origin,
+        key,
+        lineage,
         first: shown(first),
         second: shown(second),
         root: Digest(root),

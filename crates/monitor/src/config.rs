@@ -277,6 +277,16 @@ pub(crate) fn given_up(note: &str, key: &LogKey) -> Option<GivenUp> {
     })
 }
 
+/// Of a note that was verified: whether it counts by its signature alone. What a key has signed that was replaced does as
+/// the very tree that its log ended with.
+pub(crate) fn counts(note: &str, key: &LogKey) -> bool {
+    let LogKey::Note(newest) = key else {
+        return true;
+    };
+    let first = note.split('\n').next().unwrap_or_default();
+    newest.end_of(first).is_none() || Checkpoint::open_shown(note, newest).is_ok()
+}
+
 /// As [`signed_by`], of a note that was taken once: also one of another history of all that a log ended with, which
 /// shows the fork.
 pub(crate) fn kept_by(

@@ -1,9 +1,12 @@
 //! That a log has signed two histories, as a file that proves it to anybody who has the log's key.
 //!
 //! Two notes that the log signed, and where their sizes differ what the tiles of the longer one say of the size of
-//! the shorter, with the proof that they are its own. Only the log's key can make such a file.
+//! the shorter, with the proof that they are its own. Only the log's key can make such a file; or, where a checkpoint is
+//! of a log that this one goes on from, whoever has the key that signed that.
 
-use crate::config::{log_key, signed_by};
+use crate::config::{kept_by, log_key};
+use ledger::body::KeyRotation;
+use ledger::lineage;
 use ledger::merkle::verify_consistency;
 use ledger::{Code, Digest, ForeignCheckpoint, LogKey, Note};
 use serde::{Deserialize, Serialize};
@@ -13,10 +16,13 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct Misbehaviour {
     pub v: u8,
-    /// The first line of both checkpoints.
+    /// The first line of both checkpoints; with a `lineage`, that of the newest log.
     pub origin: String,
     /// The log's verifier key, as whoever reads this knows it from elsewhere.
     pub key: String,
+    /// How the log went on from others, where one of the two is a checkpoint of such a one: the links that lead to `key`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lineage: Vec<KeyRotation>,
     /// The shorter history, and where it was seen.
     pub first: Shown,
     /// The longer one, or another one of equal size.
@@ -71,8 +77,7 @@ impl Misbehaviour {
     /// # Errors
     /// The first thing that does not hold.
     pub fn verify(&self) -> Result<(ForeignCheckpoint, ForeignCheckpoint), MisbehaviourError> {
-        let key = log_key(&self.key)
-            .ok_or_else(|| MisbehaviourError("the key is no verifier key".to_owned()))?;
+        let key = self.followed()?;
         let first = self.opened(&self.first, &key)?;
         let second = self.opened(&self.second, &key)?;
         if first.size > second.size {
@@ -93,11 +98,42 @@ impl Misbehaviour {
         Ok((first, second))
     }
 
+    /// The key, with the logs that its own goes on from.
+    fn followed(&self) -> Result<LogKey, MisbehaviourError> {
+        let key = log_key(&self.key)
+            .ok_or_else(|| MisbehaviourError("the key is no verifier key".to_owned()))?;
+        match key {
+            LogKey::Note(newest) if !self.lineage.is_empty() => {
+                let followed = lineage::follow(&newest, &self.lineage);
+                let followed = followed.map_err(|error| {
+                    MisbehaviourError(format!(
+                        "the links to the key: {}",
+                        facts::with_causes(&error)
+                    ))
+                })?;
+                match followed == newest {
+                    true => Ok(LogKey::Note(followed)),
+                    false => Err(MisbehaviourError(format!(
+                        "the links lead on to {followed}"
+                    ))),
+                }
+            }
+            key => Ok(key),
+        }
+    }
+
+    /// True if one of the two was signed by a key that was replaced since: by the log's operator while it signed for
+    /// the log, or by whoever has had that key at any time.
+    #[must_use]
+    pub fn by_a_replaced_key(&self) -> bool {
+        !self.lineage.is_empty()
+    }
+
     fn opened(&self, shown: &Shown, key: &LogKey) -> Result<ForeignCheckpoint, MisbehaviourError> {
         let unsigned =
             |error: String| MisbehaviourError(format!("the checkpoint of {}: {error}", shown.by));
         let note = Note::parse(&shown.note).map_err(|error| unsigned(error.to_string()))?;
-        signed_by(&note, key, &self.origin).map_err(|error| unsigned(error.to_string()))
+        kept_by(&note, key, &self.origin).map_err(|error| unsigned(error.to_string()))
     }
 
     /// As it is written, and a name that is its own.

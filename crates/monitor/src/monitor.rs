@@ -2,9 +2,9 @@
 //! step, so that a process that ends anywhere goes on from there.
 
 use crate::alert::{Alert, Kind};
-use crate::anchor::{Anchor, not_anchored};
+use crate::anchor::{Anchor, BY, not_anchored};
 use crate::compare::{Head, one_history};
-use crate::config::{Begin, Config, given_up, signed_by};
+use crate::config::{Begin, Config, counts, given_up, signed_by};
 use crate::expect::Watch;
 use crate::http::Address;
 use crate::labels::Labels;
@@ -43,6 +43,8 @@ pub struct Monitor {
     /// The key in text.
     vkey: String,
     origin: String,
+    /// The log of the lineage of which a head was seen to hold what its links name.
+    goes_on: Option<String>,
     policy: Option<Policy>,
     watches: Vec<Watch>,
     labels: Option<Labels>,
@@ -91,6 +93,7 @@ impl Monitor {
             vkey: config.vkey().map_err(local)?,
             key,
             origin,
+            goes_on: None,
             source,
             others,
             webhook,
@@ -127,6 +130,7 @@ impl Monitor {
             others.push((anchored, None));
         }
         self.compare(&head, others, &mut seen, now).await?;
+        self.goes_on(&head).await?;
         seen.witnesses = self.witnessed(&head, now)?;
         if self.store.given_up().is_some() {
             self.step_over(&head, now).await?;
@@ -192,10 +196,54 @@ impl Monitor {
         self.store.step_over(head.clone(), looked, alert)
     }
 
-    /// What the log shows, if its key has signed it.
+    /// What the log shows, if its key has signed it. What a key before it has signed counts as the tree that its link
+    /// names, and as nothing else: whoever has that key can sign any smaller one.
     async fn show(&mut self) -> Result<Head, Failure> {
         let note = self.source.checkpoint().await?;
-        self.signed(&self.source.name(), note)
+        let head = self.signed(&self.source.name(), note)?;
+        match counts(&head.note, &self.key) {
+            true => Ok(head),
+            false => Err(Failure::Unreachable(former(&head, &self.origin))),
+        }
+    }
+
+    /// The head holds each tree that a link of its lineage names. Asked when this process sees a log of it first: from
+    /// then on a head goes on from the one before.
+    async fn goes_on(&mut self, head: &Head) -> Result<(), Failure> {
+        let shown = &head.checkpoint;
+        let LogKey::Note(newest) = &self.key else {
+            return Ok(());
+        };
+        if self.goes_on.as_ref() == Some(&shown.origin) {
+            return Ok(());
+        }
+        let mut view = View::new(&self.source, shown);
+        for (end, root) in newest.goes_on_from(&shown.origin) {
+            if shown.size < end {
+                return Err(gave_up_wrong(head, end, format!("{} records", shown.size)));
+            }
+            // INVARIANT: a link names what a log has to go on from, and says nothing of what it does go on from.
+            let (edge, _proof) = view.edge_at(end).await?;
+            if edge.root() != root {
+                let observed = format!("other records before {end}");
+                return Err(gave_up_wrong(head, end, observed));
+            }
+        }
+        self.goes_on = Some(shown.origin.clone());
+        Ok(())
+    }
+
+    /// Whether `other` is of the history of `head`. What a replaced key has signed, and what is not, is told as that: it
+    /// says nothing against the log.
+    async fn agrees(&self, other: &Head, head: &Head) -> Result<Option<Finding>, Failure> {
+        match one_history(&self.key, other, head, &self.source).await {
+            Ok(()) => Ok(None),
+            // INVARIANT: what the server's ledger anchors was shown to it while that key signed for the log.
+            Err(Failure::Misbehaved(..)) if other.by != BY && !counts(&other.note, &self.key) => {
+                Ok(Some(former(other, &self.origin)))
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     fn signed(&self, by: &str, note: String) -> Result<Head, Failure> {
@@ -265,13 +313,12 @@ impl Monitor {
         seen: &mut Seen,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        let key = self.vkey.clone();
         let size = head.checkpoint.size;
         if let Some(kept) = self.store.head() {
             if size < kept.checkpoint.size {
                 return Err(regressed(kept, head));
             }
-            one_history(&key, kept, head, &self.source).await?;
+            one_history(&self.key, kept, head, &self.source).await?;
         }
         let mut ahead = Vec::new();
         for known in self.store.document.ahead.clone() {
@@ -282,7 +329,7 @@ impl Monitor {
             }
             match self.signed(&known.by, known.note.clone()) {
                 Ok(other) if other.checkpoint.size <= size => {
-                    one_history(&key, &other, head, &self.source).await?;
+                    seen.notes.extend(self.agrees(&other, head).await?);
                 }
                 Ok(_) => ahead.push(known),
                 Err(failure) => return Err(failure),
@@ -290,13 +337,15 @@ impl Monitor {
         }
         for (other, tiles) in others {
             if other.checkpoint.size <= size {
-                one_history(&key, &other, head, &self.source).await?;
-                seen.agree += 1;
+                match self.agrees(&other, head).await? {
+                    None => seen.agree += 1,
+                    Some(note) => seen.notes.push(note),
+                }
                 continue;
             }
             let source = tiles.and_then(|at| self.others.get(at));
             match source {
-                Some(source) => match one_history(&key, head, &other, source).await {
+                Some(source) => match one_history(&self.key, head, &other, source).await {
                     Ok(()) => seen.agree += 1,
                     Err(failure @ Failure::Misbehaved(..)) => return Err(failure),
                     Err(failure) => seen.notes.push(failure.finding().clone()),
@@ -541,6 +590,20 @@ fn gave_up_wrong(head: &Head, end: u64, observed: String) -> Failure {
         .observed(observed)
         .next("get `log.lineage` anew from the log's operator; if it is right, rely on nothing that this log says. What was seen before stays in the state"),
     )
+}
+
+fn former(head: &Head, origin: &str) -> Finding {
+    let shown = &head.checkpoint;
+    Finding::new(
+        "MONITOR-FORMER",
+        format!(
+            "{} shows a head by a key that was replaced, and nothing shows that it is of {origin}",
+            head.by
+        ),
+    )
+    .expected(format!("a head of {origin}"))
+    .observed(format!("{} records of {}", shown.size, shown.origin))
+    .next("ask another address of the log, or wait until this one shows the new log; whoever stole the old key can sign such a head, and nothing of it was taken")
 }
 
 fn ahead_given_up(known: &Ahead, origin: &str) -> Finding {

@@ -161,7 +161,7 @@ fn misbehaviour(file: &Path, global: &Global) -> Result<ExitCode, Failure> {
     if global.json {
         output::json(&json!({
             "misbehaved": true, "log": read.origin, "key": read.key,
-            "sizes": [first.size, second.size],
+            "sizes": [first.size, second.size], "replaced_key": read.by_a_replaced_key(),
         }));
     } else {
         output::line(format_args!(
@@ -174,6 +174,11 @@ fn misbehaviour(file: &Path, global: &Global) -> Result<ExitCode, Failure> {
         ));
         output::line(format_args!("  by the key {}", output::value(&read.key)));
         output::note("note: compare the key with the one that you have from the log's operator");
+        if read.by_a_replaced_key() {
+            output::note(
+                "note: one of them is signed by a key that was replaced: by the log's operator before that, or by whoever has had it since. Ask who of them was shown it, and when",
+            );
+        }
     }
     Ok(ExitCode::from(EXIT_MISBEHAVIOUR))
 }

@@ -1,7 +1,9 @@
 //! A gateway's ledger under `[anchor]`: nothing is taken that its server's ledger does not vouch for, whoever holds the
 //! gateway's key, and each way to have it otherwise has its name.
 
-use crate::support::{Answer, Log, STAMP, Site, at, code, config, fixed_key, issuance, key};
+use crate::support::{
+    Answer, Log, STAMP, Site, at, code, config, fixed_key, issuance, key, unsealed,
+};
 use ledger::about::Theirs;
 use ledger::body::{self, Body as _};
 use ledger::label::{self, LabelKey, Owners};
@@ -78,11 +80,10 @@ impl Served {
             // Its server makes the labels.
             let path = path.parse::<label::LabelPath>();
             match (path, truth) {
-                (Ok(path), Some(mut bytes)) => {
-                    bytes.truncate(bytes.len() - 64);
+                (Ok(path), Some(bytes)) => {
                     let log = key();
                     let origin = log.origin().as_str();
-                    let sealed = label::seal_of(&server(9), origin, &path, bytes);
+                    let sealed = label::seal_of(&server(9), origin, &path, unsealed(bytes));
                     Answer::Is(Some(sealed.unwrap()))
                 }
                 (_, truth) => Answer::Is(truth),

@@ -2,7 +2,7 @@
 //! else's; what was done to the labels has a name.
 
 use crate::support::{
-    Answer, Lie, Log, Site, at, code, config, erasure, issuance, key, nobodys, seal,
+    Answer, Lie, Log, Site, at, code, config, erasure, issuance, key, nobodys, seal, unsealed,
 };
 use ledger::about::Theirs;
 use ledger::label::{LabelKey, LabelPath, LabelTile, Owners, OwnersError, Said};
@@ -37,10 +37,10 @@ fn key_file(folder: &Path, seed: u8) -> PathBuf {
 }
 
 /// As a server would sign them that lies.
-fn resealed(path: &str, mut bytes: Vec<u8>, change: impl Fn(&mut Vec<u8>)) -> Answer {
-    bytes.truncate(bytes.len() - 64);
-    change(&mut bytes);
-    Answer::Is(Some(seal(&path.parse().unwrap(), bytes)))
+fn resealed(path: &str, bytes: Vec<u8>, change: impl Fn(&mut Vec<u8>)) -> Answer {
+    let mut rows = unsealed(bytes);
+    change(&mut rows.bytes);
+    Answer::Is(Some(seal(&path.parse().unwrap(), rows)))
 }
 
 /// What whoever has that key is told.
@@ -133,7 +133,7 @@ async fn two_owners_recognise_their_own_and_neither_learns_the_others() {
     let tile = TilePath::full(Kind::Hashes(0), 0);
     let path = LabelPath::beside(&tile).unwrap();
     let bytes = site.log().labels(&owners(), &path).unwrap();
-    assert_eq!(bytes.len(), 256 * 2 * 16 + 64);
+    assert_eq!(bytes.len(), 256 * 2 * 16 + 32 + 64);
     let (labels, _) = bytes[..256 * 2 * 16].as_chunks::<16>();
     let different: std::collections::BTreeSet<_> = labels.iter().collect();
     assert_eq!(different.len(), labels.len());
@@ -368,8 +368,8 @@ fn nobody_sees_that_two_records_are_of_one_owner() {
         issuance(1, "payments/api", "m1"),
         nobodys(2, "x"),
     ];
-    let bytes = tile(&records);
-    let (labels, _) = bytes.as_chunks::<16>();
+    let rows = tile(&records);
+    let (labels, _) = rows.bytes.as_chunks::<16>();
     let different: std::collections::BTreeSet<_> = labels.iter().collect();
     assert_eq!(different.len(), 6);
 }

@@ -1,9 +1,11 @@
 //! A log that goes on as another: its monitor is told by its owner, keeps what it has, and holds the new log to it.
 
-use crate::support::{Log, ORIGIN, Site, WATCH, at, code, config, fixed_key, issuance, watching};
+use crate::support::{
+    Log, ORIGIN, Site, WATCH, at, code, config, fixed_key, issuance, key, watching,
+};
 use ledger::lineage::Link;
 use ledger::{Checkpoint, LedgerSigner, Origin, merkle};
-use monitor::{Config, Monitor};
+use monitor::{Config, Failure, Misbehaviour, Monitor};
 use std::path::Path;
 
 const SECOND: &str = "example.org/server@2";
@@ -79,7 +81,83 @@ async fn a_new_log_that_does_not_go_on_from_what_was_seen_is_a_fork() {
     site.show(Some(note(&site.log())));
     let lineage = trust(folder.path(), 300, merkle::root(300, &site.log()).unwrap());
     let mut monitor = Monitor::open(told(folder.path(), &site, Some(&lineage))).unwrap();
-    assert_eq!(code(&monitor.round(at(1)).await), "MONITOR-FORK");
+    let Err(Failure::Misbehaved(finding, file)) = monitor.round(at(1)).await else {
+        panic!("two histories are not one");
+    };
+    assert_eq!(
+        (finding.code, &*file.origin),
+        ("MONITOR-FORK".into(), SECOND)
+    );
+    // Whoever has the newest key alone has enough to check it.
+    let (_, bytes) = file.file();
+    let read = Misbehaviour::parse(&bytes).unwrap();
+    let (first, last) = read.verify().unwrap();
+    assert_eq!((first.size, &*first.origin), (300, ORIGIN));
+    assert_eq!((last.size, &*last.origin), (310, SECOND));
+    assert!(read.by_a_replaced_key());
+    let mut bare = read.clone();
+    bare.lineage.clear();
+    assert!(
+        bare.verify().is_err(),
+        "without the links it is another key's"
+    );
+    let mut before = read;
+    before.key = key().to_string();
+    assert!(before.verify().is_err(), "the links lead on from that key");
+}
+
+/// Both keys have signed for one tree, and the new log begins with another. A monitor that looks for the first time has
+/// nothing but the link to hold it to.
+#[tokio::test]
+async fn a_new_log_that_is_not_what_its_link_names_is_told_at_the_first_look() {
+    let site = Site::new(Log::new("b", 15)).await;
+    site.show(Some(note(&site.log())));
+    let folder = tempfile::tempdir().unwrap();
+    let first = Log::new("a", 10);
+    let lineage = trust(folder.path(), 10, merkle::root(10, &first).unwrap());
+    let open = || Monitor::open(told(folder.path(), &site, Some(&lineage))).unwrap();
+    assert_eq!(code(&open().round(at(0)).await), "MONITOR-LINEAGE");
+    // Nor may it have less than that.
+    site.change(|log| *log = Log::new("a", 9));
+    site.show(Some(note(&site.log())));
+    assert_eq!(code(&open().round(at(1)).await), "MONITOR-LINEAGE");
+    site.change(|log| *log = Log::new("a", 15));
+    site.show(Some(note(&site.log())));
+    assert_eq!(open().round(at(2)).await.unwrap().size, 15);
+}
+
+/// Whoever has the key that was replaced signs a log that is shorter than the old one was.
+#[tokio::test]
+async fn a_small_head_by_a_replaced_key_is_not_taken_and_is_no_fork() {
+    let honest = Site::new(Log::new("a", 10)).await;
+    let root = merkle::root(10, &honest.log()).unwrap();
+    honest.change(|log| log.grow("c", 15));
+    honest.show(Some(note(&honest.log())));
+    let forged = Site::new(Log::new("b", 5)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let lineage = trust(folder.path(), 10, root);
+    let open = |site: &Site| Monitor::open(told(folder.path(), site, Some(&lineage))).unwrap();
+    // Alone at the log's address, for a monitor that has seen nothing yet.
+    let mut fresh = open(&forged);
+    let looked = fresh.round(at(0)).await;
+    assert_eq!(code(&looked), "MONITOR-FORMER");
+    assert!(matches!(looked, Err(Failure::Unreachable(_))));
+    drop(fresh);
+    // Beside the log's own address it says nothing against the log.
+    let mut config = told(folder.path(), &honest, Some(&lineage));
+    config.log.urls.push(forged.url());
+    let mut monitor = Monitor::open(config).unwrap();
+    let seen = monitor.round(at(1)).await.unwrap();
+    assert_eq!((seen.size, seen.agree), (15, 0));
+    assert_eq!(seen.notes[0].code, "MONITOR-FORMER");
+    // A head of before that is of the log's own tree agrees.
+    forged.show(Some(honest.log().note_at(7)));
+    let seen = monitor.round(at(2)).await.unwrap();
+    assert_eq!((seen.agree, seen.notes.len()), (1, 0));
+    drop(monitor);
+    // In the place of the log's address, once there is a state.
+    forged.show(None);
+    assert_eq!(code(&open(&forged).round(at(3)).await), "MONITOR-FORMER");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use axum::routing::get;
 use crypto::{KeyPair, Signer};
 use facts::Timestamp;
 use ledger::body::{Body as _, ErasedItem, Erasure, Issuance, Stop, SvidKind};
-use ledger::label::{self, LabelPath, Owners};
+use ledger::label::{self, Epoch, LabelPath, Owners, Rows};
 use ledger::merkle::{self, Frontier, Hash, Node, NodeReader};
 use ledger::tile::{Kind, TilePath};
 use ledger::{
@@ -187,9 +187,19 @@ impl Log {
 }
 
 /// Signed as the log's.
-pub(crate) fn seal(path: &LabelPath, rows: Vec<u8>) -> Vec<u8> {
+pub(crate) fn seal(path: &LabelPath, rows: Rows) -> Vec<u8> {
     let signer = LedgerSigner::new(ORIGIN, fixed_key(1)).unwrap();
     label::seal(&signer, path, rows).unwrap()
+}
+
+/// The rows of a tile, and their epoch, without the signature.
+pub(crate) fn unsealed(mut tile: Vec<u8>) -> Rows {
+    tile.truncate(tile.len() - 64);
+    let epoch = tile.split_off(tile.len() - 32);
+    Rows {
+        epoch: Epoch(epoch.try_into().unwrap()),
+        bytes: tile,
+    }
 }
 
 impl Log {
