@@ -5,6 +5,7 @@
 //! holds the root of the tree that was exported, so that another ledger, or one that was rolled back, is told.
 
 use crate::Error;
+use crate::anchored::Anchors;
 use facts::Finding;
 use ledger::Digest;
 use rustix::fs::{FlockOperation, flock};
@@ -35,6 +36,9 @@ struct Document {
     format: String,
     to: String,
     ledgers: BTreeMap<String, Position>,
+    /// What servers' ledgers anchor, by their origins. A cursor of an earlier version has none: all is looked at again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    anchors: BTreeMap<String, Anchors>,
 }
 
 /// Positions, and the file that they are kept in, if any.
@@ -109,12 +113,27 @@ impl Cursor {
         self.document.ledgers.get(origin).copied()
     }
 
+    /// The ledgers of which something was taken.
+    pub(crate) fn origins(&self) -> impl Iterator<Item = &str> {
+        self.document.ledgers.keys().map(String::as_str)
+    }
+
+    /// What the server's ledger `origin` anchors, as far as it was looked at.
+    pub(crate) fn anchors(&mut self, origin: &str) -> &mut Anchors {
+        self.document.anchors.entry(origin.to_owned()).or_default()
+    }
+
     /// The sink has taken all before `position`. Durable when this returns.
     ///
     /// # Errors
     /// `EXPORT-CURSOR`: then the batch is handed over again, later.
     pub fn advance(&mut self, origin: &str, position: Position) -> Result<(), Error> {
         self.document.ledgers.insert(origin.to_owned(), position);
+        self.keep()
+    }
+
+    /// Writes down what was looked at since.
+    pub(crate) fn keep(&self) -> Result<(), Error> {
         let Some(kept) = &self.kept else {
             return Ok(());
         };
@@ -131,6 +150,7 @@ fn empty(format: &str, to: &str) -> Document {
         format: format.to_owned(),
         to: to.to_owned(),
         ledgers: BTreeMap::new(),
+        anchors: BTreeMap::new(),
     }
 }
 

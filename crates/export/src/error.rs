@@ -27,6 +27,20 @@ impl Error {
         Self::Broken(Box::new(finding))
     }
 
+    /// Whether a ledger is damaged, shorter than it was, or another one: what verification fails on.
+    #[must_use]
+    pub const fn is_broken(&self) -> bool {
+        matches!(
+            self,
+            Self::Broken(_)
+                | Self::Ledger(
+                    StoreError::Corrupt { .. }
+                        | StoreError::RolledBack { .. }
+                        | StoreError::Forked { .. }
+                )
+        )
+    }
+
     /// For people, and for whoever reads JSON.
     #[must_use]
     pub fn finding(&self) -> Finding {
@@ -37,6 +51,11 @@ impl Error {
             )
             .observed(error.to_string())
             .next("export from the server's data_dir: its mirror has what gateways have pruned; of the server's own ledger, from the copy that its `retention` record names"),
+            Self::Ledger(error) if self.is_broken() => {
+                Finding::new("EXPORT-LEDGER", facts::with_causes(self))
+                    .observed(error.code())
+                    .next("restore the ledger from a backup or from the server's mirror; to export what is sound, name it with --ledger")
+            }
             Self::Ledger(error) => Finding::new("EXPORT-LEDGER", facts::with_causes(self))
                 .observed(error.code())
                 .next("name the folder of a server, gateway or decision point that you may read"),

@@ -22,6 +22,7 @@
     )
 )]
 
+mod anchored;
 mod cloudevents;
 mod cursor;
 mod error;

@@ -2,12 +2,12 @@
 
 use crate::cursor::Cursor;
 use crate::sink::{Refusal, Sink};
-use crate::source::{Source, ledgers};
+use crate::source::{Source, called, gone, ledgers};
 use crate::{Error, Event, Format};
 use facts::Finding;
 use ledger_store::StoreError;
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -55,6 +55,21 @@ pub struct Exported {
     pub retries: u64,
 }
 
+/// How often in a row something that may be under way is looked at before it is damaged: a commit, a mirror that is
+/// being begun.
+const TRIES: u32 = 20;
+
+/// What is read.
+#[derive(Default)]
+struct Sources {
+    all: Vec<Source>,
+    passed_over: BTreeSet<PathBuf>,
+    /// How often each could not be opened.
+    damaged: BTreeMap<PathBuf, u32>,
+    /// How often something was found to be lacking.
+    lacking: u32,
+}
+
 /// Exports until everything is taken or, when it follows, until it is stopped.
 ///
 /// # Errors
@@ -66,21 +81,24 @@ pub async fn run(
     stop: &CancellationToken,
 ) -> Result<Exported, Error> {
     let mut exported = Exported::default();
-    let mut sources = Vec::new();
-    let mut passed_over = BTreeSet::new();
-    look(options, &cursor, &mut sources, &mut passed_over)?;
-    if let Some(unknown) = unknown(options, &sources) {
+    let mut sources = Sources::default();
+    sources.look(options, &cursor)?;
+    if let Some(unknown) = unknown(options, &sources.all) {
         return Err(unknown);
     }
     loop {
+        sources.has_what_was_taken(options, &cursor)?;
         let mut any = false;
-        for source in &mut sources {
+        for source in sources.all.iter_mut().filter(|source| source.wanted) {
             if stop.is_cancelled() {
                 return Ok(exported);
             }
             any |= hand_over(source, options, &mut cursor, &mut sink, stop, &mut exported).await?;
         }
         if any {
+            continue;
+        }
+        if sources.has_what_is_anchored(options, &mut cursor, stop)? {
             continue;
         }
         if !options.follow {
@@ -90,51 +108,184 @@ pub async fn run(
             () = stop.cancelled() => return Ok(exported),
             () = tokio::time::sleep(options.patience.look) => {}
         }
-        for source in &mut sources {
+        sources.refresh()?;
+        sources.look(options, &cursor)?;
+    }
+}
+
+impl Sources {
+    /// Adds what is new in the folders: a gateway that has just joined. What is not wanted is looked at once.
+    fn look(&mut self, options: &Options, cursor: &Cursor) -> Result<(), Error> {
+        let mut new: Vec<Source> = Vec::new();
+        for folder in &options.folders {
+            for dir in ledgers(folder)? {
+                let known = self.all.iter().chain(&new).any(|source| source.is_at(&dir));
+                if known || self.passed_over.contains(&dir) {
+                    continue;
+                }
+                let Some(mut source) = self.open(&dir, options)? else {
+                    continue;
+                };
+                source.expects = source.is_servers() && dir != *folder;
+                let wanted = &options.ledgers;
+                source.wanted =
+                    wanted.is_empty() || wanted.iter().any(|name| source.is_called(name));
+                if !source.wanted && !source.expects {
+                    self.passed_over.insert(dir);
+                    continue;
+                }
+                // One that is being exported goes on; else the better one is taken, whatever the order of the folders.
+                let same = |known: &&mut Source| known.origin == source.origin;
+                if let Some(begun) = self.all.iter_mut().find(same) {
+                    begun.agrees(&source)?;
+                    self.passed_over.insert(dir);
+                    continue;
+                }
+                let Some(other) = new.iter_mut().find(same) else {
+                    new.push(source);
+                    continue;
+                };
+                other.agrees(&source)?;
+                let from = cursor.position(&source.origin);
+                let from = from.map_or(0, |position| position.next);
+                let expects = other.expects || source.expects;
+                if source.serves(from) > other.serves(from) {
+                    std::mem::swap(other, &mut source);
+                }
+                other.expects = expects;
+                self.passed_over.insert(source.dir().to_owned());
+            }
+        }
+        for mut source in new {
+            if source.wanted {
+                source.resume(cursor.position(&source.origin))?;
+            }
+            self.all.push(source);
+        }
+        // INVARIANT: a server's is opened anew before what it anchors.
+        self.all.sort_by_key(|source| !source.expects);
+        Ok(())
+    }
+
+    /// `None`: it cannot be read yet. A mirror that is being begun holds no whole record for a moment; what stays so is
+    /// damaged, and what follows does not go on without it.
+    fn open(&mut self, dir: &Path, options: &Options) -> Result<Option<Source>, Error> {
+        match Source::open(dir) {
+            Ok(source) => {
+                self.damaged.remove(dir);
+                Ok(Some(source))
+            }
+            Err(Error::Ledger(error @ StoreError::Corrupt { .. })) if options.follow => {
+                let tries = self.damaged.entry(dir.to_owned()).or_default();
+                *tries += 1;
+                match *tries {
+                    1 => {
+                        tracing::warn!(%error, "a ledger cannot be read: nothing of it is exported")
+                    }
+                    TRIES.. => return Err(error.into()),
+                    _ => {}
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn refresh(&mut self) -> Result<(), Error> {
+        for source in &mut self.all {
             match source.refresh() {
-                Ok(_) => {}
+                Ok(_) => source.failed = 0,
                 // Caught in the middle of a commit; looked at again.
                 Err(Error::Ledger(error @ StoreError::Corrupt { .. })) => {
-                    tracing::warn!(%error, "a ledger could not be read just now");
+                    source.failed += 1;
+                    match source.failed {
+                        1 => tracing::warn!(%error, "a ledger could not be read just now"),
+                        TRIES.. => return Err(error.into()),
+                        _ => {}
+                    }
                 }
                 Err(error) => return Err(error),
             }
         }
-        look(options, &cursor, &mut sources, &mut passed_over)?;
+        Ok(())
+    }
+
+    fn of(&self, origin: &str) -> Option<&Source> {
+        self.all.iter().find(|source| source.origin == origin)
+    }
+
+    /// INVARIANT: of what is wanted, nothing that the cursor knows is left out.
+    fn has_what_was_taken(&self, options: &Options, cursor: &Cursor) -> Result<(), Error> {
+        // It may be one that is looked at again.
+        if !self.damaged.is_empty() {
+            return Ok(());
+        }
+        let mut taken = cursor.origins().filter(|origin| options.wants(origin));
+        match taken.find(|origin| self.of(origin).is_none()) {
+            Some(origin) => Err(gone(origin)),
+            None => Ok(()),
+        }
+    }
+
+    /// INVARIANT: of what is wanted, nothing that a server here anchors is left out: it is told, and the export ends
+    /// when everything else is taken or, while it follows, soon after. True if there may be more to export.
+    fn has_what_is_anchored(
+        &mut self,
+        options: &Options,
+        cursor: &mut Cursor,
+        stop: &CancellationToken,
+    ) -> Result<bool, Error> {
+        if self.lacks(options, cursor, stop)?.is_none() {
+            self.lacking = 0;
+            return Ok(false);
+        }
+        // What was opened before the server's own may have got longer; a mirror may be new.
+        self.refresh()?;
+        self.look(options, cursor)?;
+        let Some(finding) = self.lacks(options, cursor, stop)? else {
+            return Ok(true);
+        };
+        self.lacking += 1;
+        if !options.follow || self.lacking >= TRIES {
+            return Err(Error::broken(finding));
+        }
+        if self.lacking == 1 {
+            tracing::warn!(%finding, "something is missing; the rest is exported");
+        }
+        Ok(false)
+    }
+
+    fn lacks(
+        &self,
+        options: &Options,
+        cursor: &mut Cursor,
+        stop: &CancellationToken,
+    ) -> Result<Option<Finding>, Error> {
+        for server in self.all.iter().filter(|source| source.expects) {
+            let anchors = cursor.anchors(&server.origin);
+            let mut any = false;
+            while !stop.is_cancelled() && anchors.read(server.reader())? {
+                any = true;
+            }
+            if any {
+                cursor.keep()?;
+            }
+            let anchors = cursor.anchors(&server.origin);
+            let wanted = |line: &str| options.wants(line);
+            let found = |line: &str| self.of(line).map(Source::reader);
+            if let Some(finding) = anchors.lacking(wanted, found)? {
+                return Ok(Some(finding));
+            }
+        }
+        Ok(None)
     }
 }
 
-/// Adds what is new in the folders: a gateway that has just joined. What is not wanted is looked at once.
-fn look(
-    options: &Options,
-    cursor: &Cursor,
-    sources: &mut Vec<Source>,
-    passed_over: &mut BTreeSet<PathBuf>,
-) -> Result<(), Error> {
-    for folder in &options.folders {
-        for dir in ledgers(folder)? {
-            if passed_over.contains(&dir) || sources.iter().any(|source| source.is_at(&dir)) {
-                continue;
-            }
-            let mut source = match Source::open(&dir) {
-                Ok(source) => source,
-                // A mirror that holds no whole record yet, or is being written.
-                Err(Error::Ledger(StoreError::Corrupt { .. })) if options.follow => continue,
-                Err(error) => return Err(error),
-            };
-            let wanted = &options.ledgers;
-            let named = wanted.is_empty() || wanted.iter().any(|name| source.is_called(name));
-            // The other is the mirror of a gateway whose own folder is named as well.
-            let known = sources.iter().any(|known| known.origin == source.origin);
-            if !named || known {
-                passed_over.insert(dir);
-                continue;
-            }
-            source.resume(cursor.position(&source.origin))?;
-            sources.push(source);
-        }
+impl Options {
+    fn wants(&self, origin: &str) -> bool {
+        let mut names = self.ledgers.iter();
+        self.ledgers.is_empty() || names.any(|name| called(origin, name))
     }
-    Ok(())
 }
 
 /// A name that no ledger has; while it follows, one may still come.

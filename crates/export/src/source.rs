@@ -21,6 +21,12 @@ pub(crate) struct Source {
     seen: Seen,
     /// What comes next; known from the cursor or 0.
     pub(crate) next: u64,
+    /// It is exported; else it only says what has to be here.
+    pub(crate) wanted: bool,
+    /// It is a server's own, in its folder: what it anchors has to be here.
+    pub(crate) expects: bool,
+    /// How often in a row it could not be read.
+    pub(crate) failed: u32,
 }
 
 /// Names and lengths tell whether something was written, without reading it.
@@ -42,6 +48,9 @@ impl Source {
             folder,
             seen,
             next: 0,
+            wanted: true,
+            expects: false,
+            failed: 0,
         })
     }
 
@@ -51,10 +60,45 @@ impl Source {
 
     /// Whether somebody who says `name` means this one.
     pub(crate) fn is_called(&self, name: &str) -> bool {
-        name == self.origin || self.origin.rsplit('/').next() == Some(name)
+        called(&self.origin, name)
     }
 
-    fn reader(&self) -> &Reader {
+    /// Whether it is the ledger of a server.
+    pub(crate) fn is_servers(&self) -> bool {
+        self.origin
+            .split_once('/')
+            .is_some_and(|(_, name)| name == "server")
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// How well it serves an export that stands at `from`: what comes next is there, and then how much.
+    pub(crate) fn serves(&self, from: u64) -> (bool, u64) {
+        let size = self.reader().size();
+        let pruned = self.reader().pruned().map_or(0, |pruned| pruned.minimum);
+        (pruned <= from && from <= size, size)
+    }
+
+    /// Two of one name have to be of one history.
+    pub(crate) fn agrees(&self, other: &Self) -> Result<(), Error> {
+        let shared = self.reader().size().min(other.reader().size());
+        if self.reader().root(shared)? == other.reader().root(shared)? {
+            return Ok(());
+        }
+        Err(Error::broken(
+            Finding::new(
+                "EXPORT-TWO",
+                "two ledgers of one name are not of one history",
+            )
+            .expected(format!("one history of {}", self.origin))
+            .observed(format!("{} and {}", self.dir.display(), other.dir.display()))
+            .next("export them one by one, each with a --cursor of its own; if they should be one, keep both: one of them proves that the other is false"),
+        ))
+    }
+
+    pub(crate) fn reader(&self) -> &Reader {
         self.folder.reader()
     }
 
@@ -230,6 +274,24 @@ impl Seen {
         }
         seen
     }
+}
+
+/// Whether somebody who says `name` means the ledger `origin`.
+pub(crate) fn called(origin: &str, name: &str) -> bool {
+    name == origin || origin.rsplit('/').next() == Some(name)
+}
+
+/// That nothing is here of a ledger of which records were taken.
+pub(crate) fn gone(origin: &str) -> Error {
+    Error::broken(
+        Finding::new(
+            "EXPORT-LEDGER-CHANGED",
+            "a ledger that was exported before is not here",
+        )
+        .expected(format!("{origin} with all that was taken of it"))
+        .observed("none of the folders has it")
+        .next("find out who removed it (`trilith ledger completeness`) and restore it; to export what is here, name it with --ledger, or name a new --cursor"),
+    )
 }
 
 /// The ledgers in `folder`: its own, and those that a server mirrors.

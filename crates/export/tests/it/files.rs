@@ -1,6 +1,6 @@
 //! Into a file: whole lines, in order, from where the cursor stands; and the ledger that a cursor is of.
 
-use crate::world::{World, index, lines};
+use crate::world::{World, copy, index, lines};
 use export::{Cursor, Error, Exported, Format, Secrets, Sink};
 use std::io::Write as _;
 use std::time::Duration;
@@ -119,11 +119,9 @@ async fn a_record_that_was_changed_on_disk_is_not_handed_on() {
 #[tokio::test]
 async fn one_ledger_is_taken_alone_and_one_that_is_not_there_is_told() {
     let world = World::with(3);
-    let mut mirrored = World::with(5);
-    mirrored.close();
     let mirrors = world.beside("mirrors");
     std::fs::create_dir(&mirrors).unwrap();
-    std::fs::rename(mirrored.path().join("ledger"), mirrors.join("one")).unwrap();
+    copy(&world.beside("ledger"), &mirrors.join("one"));
     let exported = async |names: &[&str]| {
         let sink = Sink::open("file:/dev/null", Format::Ocsf, &Secrets::default());
         assert!(sink.is_err(), "a device is no file");

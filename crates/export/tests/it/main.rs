@@ -8,6 +8,7 @@
     reason = "helper functions of tests may panic"
 )]
 
+mod all_there;
 mod as_parquet;
 mod files;
 mod formats;

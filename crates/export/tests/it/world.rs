@@ -2,7 +2,7 @@
 
 use crypto::{Algorithm, KeyPair, Signer};
 use export::{Cursor, Error, Exported, Format, Options, Patience, Secrets, Sink};
-use ledger::body::{Begin, Body as _};
+use ledger::body::{Anchor, Begin, Body as _};
 use ledger::{Base64, RecordBuilder, Stamp};
 use ledger_store::{Ledger, Options as LedgerOptions};
 use serde_json::Value;
@@ -16,6 +16,7 @@ pub(crate) const START: u64 = 1_700_000_000_000;
 
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
+    origin: &'static str,
     signer: Arc<dyn Signer>,
     ledger: Option<Ledger>,
     clock: u64,
@@ -23,9 +24,14 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::called(ORIGIN)
+    }
+
+    pub(crate) fn called(origin: &'static str) -> Self {
         let signer: Arc<dyn Signer> = Arc::new(KeyPair::generate(Algorithm::Ed25519).unwrap());
         let mut world = Self {
             folder: tempfile::tempdir().unwrap(),
+            origin,
             signer,
             ledger: None,
             clock: START,
@@ -47,7 +53,7 @@ impl World {
             ..LedgerOptions::default()
         };
         let dir = self.folder.path().join("ledger");
-        let ledger = Ledger::open(&dir, Arc::clone(&self.signer), ORIGIN, &options);
+        let ledger = Ledger::open(&dir, Arc::clone(&self.signer), self.origin, &options);
         self.ledger = Some(ledger.unwrap());
     }
 
@@ -84,6 +90,20 @@ impl World {
 
     pub(crate) fn size(&self) -> u64 {
         self.ledger.as_ref().unwrap().reader().size()
+    }
+
+    /// The server's word that so much of this ledger is mirrored.
+    pub(crate) fn anchor(&self, size: u64) -> RecordBuilder {
+        let reader = self.ledger.as_ref().unwrap().reader();
+        let anchor = Anchor {
+            gateway: "spiffe://example.org/infra/gateway/pg-1".to_owned(),
+            origin: self.origin.to_owned(),
+            ledger_key: Base64(self.signer.public_key().spki_der().to_vec()),
+            size: size.into(),
+            root: reader.root(size).unwrap().into(),
+            checkpoint: reader.head().note.to_string(),
+        };
+        anchor.record().actor("test", "self")
     }
 
     pub(crate) fn close(&mut self) {
@@ -124,6 +144,15 @@ impl World {
         let sink = Sink::open(to, format, &Secrets::default())?;
         let stop = CancellationToken::new();
         export::run(&self.options(format), cursor, sink, &stop).await
+    }
+}
+
+/// The records of a ledger's folder, as they lie there.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to.join("segments")).unwrap();
+    for entry in std::fs::read_dir(from.join("segments")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, to.join("segments").join(path.file_name().unwrap())).unwrap();
     }
 }
 

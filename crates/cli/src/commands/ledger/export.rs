@@ -8,9 +8,10 @@ use ::export::{Cursor, Error, Format, Options, Patience, Secrets, Sink};
 #[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn failed(error: Error) -> Failure {
     let finding = error.finding();
-    match error {
-        Error::Broken(_) => Failure::verification(vec![finding]),
-        _ => Failure::refused(finding),
+    if error.is_broken() {
+        Failure::verification(vec![finding])
+    } else {
+        Failure::refused(finding)
     }
 }
 
