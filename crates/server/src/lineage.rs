@@ -8,7 +8,7 @@ use facts::Finding;
 use ledger::body::KeyRotation;
 use ledger::lineage::{self, LineageError};
 use ledger::{Code as _, KeyError, LedgerKey, LedgerSigner};
-use ledger_store::{Disk as _, RealDisk, StoreError};
+use ledger_store::{Disk as _, Reader, RealDisk, StoreError};
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "lineage";
@@ -36,10 +36,12 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// The keys in `custody`, whose folder is `dir`. Makes the first one of a new ledger.
+    /// The keys in `custody`, whose folder is `dir`, of the ledger in the folder `ledger`. Makes the first one of a new
+    /// ledger.
     pub(crate) fn open(
         custody: FileCustody,
         dir: &Path,
+        ledger: &Path,
         trust_domain: &str,
     ) -> Result<Self, StartError> {
         let path = dir.join(FILE);
@@ -51,6 +53,15 @@ impl Keys {
         let origin = format!("{trust_domain}/server");
         let signer = match links.first().map(lineage::Link::open) {
             None => {
+                // INVARIANT: no key is made for a ledger that has one: the links to it, or its file, are lost.
+                let copy = ledger.join(FILE);
+                if copy.exists() {
+                    return Err(lost(&path, &copy));
+                }
+                if ledger.exists() && custody.load(FIRST)?.is_none() {
+                    let observed = format!("no key, and records in {}", ledger.display());
+                    return Err(refused(&path, &observed));
+                }
                 let key = custody.load_or_generate(FIRST, Algorithm::Ed25519)?;
                 LedgerSigner::new(&origin, key).map_err(|error| key_error(&error))?
             }
@@ -161,6 +172,77 @@ fn unsound(path: &Path, error: &LineageError) -> StartError {
     refused(path, &format!("{}: {error}", error.code()))
 }
 
+/// The ledger is known to have gone on as another log, and the links to that are not beside its key.
+fn lost(path: &Path, copy: &Path) -> StartError {
+    StartError::Refused(
+        Finding::new(
+            "SERVER-LINEAGE",
+            "the ledger went on as a new log, and what leads to its key is not beside the key",
+        )
+        .expected(format!("{}, with the key of the newest log", path.display()))
+        .observed(format!("the links in {} alone", copy.display()))
+        .next(format!(
+            "restore the newest copy of the folder of the ledger's key as a whole; where only `lineage` is lost, copy {} \
+             to {}: the links in it are checked",
+            copy.display(),
+            path.display()
+        )),
+    )
+}
+
+/// The ledger in the data directory holds each tree that a link of its lineage names, as far as it reaches.
+///
+/// # Errors
+/// `SERVER-LINEAGE`.
+pub(crate) fn goes_on(reader: &Reader, key: &LedgerKey) -> Result<(), StartError> {
+    for (size, root) in key.goes_on_from(key.origin().as_str()) {
+        // INVARIANT 6: nothing is signed for a log that is not what both keys have signed that it goes on from.
+        if size <= reader.size() && reader.root(size)? != root {
+            return Err(other_tree(
+                size,
+                "records of which the first ones are others",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// As [`goes_on`], and reaches so far: `remembered` is the size of the head that was published, by which a copy that is
+/// older is known as one.
+///
+/// # Errors
+/// `SERVER-LINEAGE`.
+pub(crate) fn reaches(
+    reader: &Reader,
+    key: &LedgerKey,
+    remembered: Option<u64>,
+) -> Result<(), StartError> {
+    goes_on(reader, key)?;
+    let ours = reader.size();
+    let longest = key.goes_on_from(key.origin().as_str()).pop();
+    match longest.filter(|(size, _root)| *size > ours) {
+        Some((size, _root)) if remembered.is_none_or(|remembered| remembered <= ours) => {
+            Err(other_tree(size, &format!("{ours} records")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn other_tree(size: u64, observed: &str) -> StartError {
+    StartError::Refused(
+        Finding::new(
+            "SERVER-LINEAGE",
+            "the ledger in data_dir is not the one that its newest log goes on from",
+        )
+        .expected(format!("the {size} records that both keys have signed for, and more"))
+        .observed(observed)
+        .next(
+            "restore the newest copy of data_dir; where there is none, a copy that has fewer records goes on as a new log: \
+             trilith server new-log --config FILE --give-up --reason TEXT",
+        ),
+    )
+}
+
 fn refused(path: &Path, observed: &str) -> StartError {
     StartError::Refused(
         Finding::new(
@@ -186,7 +268,8 @@ mod tests {
     fn a_link_more_than_anybody_follows_is_refused_before_it_is_signed() {
         let temporary = tempfile::tempdir().unwrap();
         let dir = temporary.path().join("keys");
-        let open = || Keys::open(FileCustody::open(&dir).unwrap(), &dir, "a.example");
+        let ledger = temporary.path().join("ledger");
+        let open = || Keys::open(FileCustody::open(&dir).unwrap(), &dir, &ledger, "a.example");
         let mut last = open().unwrap().signer;
         let mut links = Vec::new();
         for number in 2_u64..=257 {
@@ -210,6 +293,30 @@ mod tests {
         let refused = keys.next().err().unwrap().finding();
         assert_eq!(refused.code, "SERVER-NEW-LOG-MANY");
         assert!(!dir.join("ledger-258.pk8").exists());
+    }
+
+    #[test]
+    fn no_key_is_made_for_a_ledger_that_is_there() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().join("keys");
+        let ledger = temporary.path().join("ledger");
+        let open = || Keys::open(FileCustody::open(&dir).unwrap(), &dir, &ledger, "a.example");
+        let first = open().unwrap().signer;
+        std::fs::create_dir(&ledger).unwrap();
+        assert_eq!(open().unwrap().signer.key(), first.key());
+        // The links are lost, and a copy lies with the records: with the first key or without it.
+        std::fs::write(ledger.join(FILE), "[]").unwrap();
+        for _ in 0..2 {
+            let refused = open().err().unwrap().finding();
+            assert_eq!(refused.code, "SERVER-LINEAGE");
+            let copy = ledger.join(FILE).display().to_string();
+            assert!(refused.next.unwrap_or_default().contains(&copy));
+            let _gone = std::fs::remove_file(dir.join("ledger.pk8"));
+        }
+        // The key is lost, of a ledger with one log.
+        std::fs::remove_file(ledger.join(FILE)).unwrap();
+        assert_eq!(open().err().unwrap().finding().code, "SERVER-LINEAGE");
+        assert!(!dir.join("ledger.pk8").exists(), "no other one was made");
     }
 
     #[test]

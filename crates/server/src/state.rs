@@ -312,11 +312,18 @@ impl State {
             .max()
     }
 
-    /// Whether the log that went on from `size` records of another gave up what that one had beyond them.
+    /// Whether the log that went on from `end` records of another gave up a history of that one which reached to `size`.
     #[must_use]
-    pub fn went_back_to(&self, size: u64) -> bool {
-        let mut rows = self.abandoned.values();
-        rows.any(|(_, stayed)| *stayed == size)
+    pub fn went_back_to(&self, end: u64, size: u64) -> bool {
+        let mut longer = self.abandoned.range((size, String::new())..);
+        longer.any(|(_, (_, stayed))| *stayed == end)
+    }
+
+    /// Whether a head of that size was given up: a history has one.
+    #[must_use]
+    pub fn gave_up_one_of(&self, size: u64) -> bool {
+        let mut heads = self.abandoned.range((size, String::new())..);
+        heads.next().is_some_and(|((known, _), _)| *known == size)
     }
 
     /// The records by which the ledger went on as a new log.

@@ -48,10 +48,13 @@ impl Follower {
         let (recovered, given_up) = {
             let state = core.state();
             let given_up = match ended {
-                // Of a log that ended: by a recovery in its own time, or by the log that went on from less.
-                Some(end) => state
-                    .given_up(head.size, None)
-                    .or_else(|| (head.size > end && state.went_back_to(end)).then_some(end)),
+                // INVARIANT: of a log that ended whoever has its key signs what he likes: one head of each size is covered by
+                // what was given up, and none beyond that.
+                Some(_) if state.gave_up_one_of(head.size) => None,
+                // By a recovery in its own time, or by the log that went on from less.
+                Some(end) => state.given_up(head.size, None).or_else(|| {
+                    (head.size > end && state.went_back_to(end, head.size)).then_some(end)
+                }),
                 None => state.given_up(head.size, began),
             };
             (state.recovered(head.size, &head.root), given_up)

@@ -63,6 +63,8 @@ pub fn new_log(config: &Config, why: Why<'_>) -> Result<NewLog, StartError> {
         return Err(StartError::Refused(finding));
     }
     let ledger = opening.ledger(config, None)?;
+    // INVARIANT: no link is signed over a tree that contradicts one that was signed before.
+    crate::lineage::goes_on(ledger.reader(), opening.keys.signer.key())?;
     let stays = ledger.reader().head().checkpoint.clone();
     if stays.size == 0 {
         return Err(StartError::Refused(

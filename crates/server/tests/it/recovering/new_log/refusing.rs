@@ -6,7 +6,8 @@ use crate::harness::{Fixture, config, finding};
 use crate::recovering::{Scene, payments, recover, until};
 use crate::surviving::copy;
 use crypto::Custody as _;
-use ledger::{Checkpoint, LedgerSigner};
+use ledger::body::Body as _;
+use ledger::{Checkpoint, LedgerSigner, lineage};
 use proto::v1::gateway_message::Message;
 use proto::v1::node_message::Message as NodeSays;
 
@@ -99,6 +100,102 @@ async fn what_a_replaced_key_signs_stops_no_server() {
     fixture.stop().await;
     fixture.go_on().await;
     assert_eq!(fixture.status().await["signing"], "allowed");
+}
+
+/// With the old key and one gateway's identity the thief asks for what was given up, again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_replaced_key_signs_is_given_up_once_a_size_and_no_further_than_was_seen() {
+    let mut fixture = Fixture::start().await;
+    let gateway = Gateway::connect(&fixture, 2000).await.unwrap();
+    fixture.stop().await;
+    let dir = fixture.dir.path().to_owned();
+    let (data, backup) = (dir.join("data"), dir.join("backup"));
+    copy(&data, &backup);
+    fixture.go_on().await;
+    for machine in ["m1", "m2", "m3"] {
+        fixture.token(machine).await;
+    }
+    fixture.stop().await;
+    std::fs::remove_dir_all(&data).unwrap();
+    copy(&backup, &data);
+    let begun = server::new_log(&config(&dir), why(true)).unwrap();
+    let longest = begun.given_up.unwrap();
+    assert!(longest > begun.size + 2, "{begun:?}");
+    let custody = custody::FileCustody::open(&dir.join("keys/ledger")).unwrap();
+    let thief = LedgerSigner::new(FIRST, custody.load("ledger").unwrap().unwrap()).unwrap();
+    fixture.go_on().await;
+    let before = fixture.records(&["recovery"]).await.len();
+    for (size, root, recovered) in [
+        (longest - 1, [7; 32], true),
+        (longest - 1, [7; 32], true),
+        (longest - 1, [8; 32], false),
+        (longest, [7; 32], false),
+        (longest + 1, [7; 32], false),
+        (1_000_000, [7; 32], false),
+    ] {
+        let mut gateway = gateway.reconnect(&fixture).await;
+        let origin = thief.key().origin().clone();
+        let mut hello = gateway.greeting(size, root.to_vec());
+        hello.followed_checkpoint = thief.sign(&Checkpoint { origin, size, root }).unwrap();
+        gateway.send(Message::Hello(hello)).await;
+        let refused = loop {
+            match gateway.next().await {
+                Err(refused) => break Some(finding(&refused).code),
+                Ok(proto::v1::delta::Delta::Recovered(_)) => break None,
+                Ok(_) => {}
+            }
+        };
+        let expected = (!recovered).then_some("FOLLOW-HELLO-FORMER");
+        assert_eq!(refused.as_deref(), expected, "{size}");
+    }
+    assert_eq!(fixture.records(&["recovery"]).await.len(), before + 1);
+    assert_eq!(fixture.status().await["signing"], "allowed");
+}
+
+/// The link is signed, and what is in the data directory is not what it names.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ledger_that_is_not_what_its_link_names_is_not_gone_on_with() {
+    let mut fixture = Fixture::start().await;
+    fixture.stop().await;
+    let dir = fixture.dir.path().to_owned();
+    let (data, keys) = (dir.join("data"), dir.join("keys/ledger"));
+    copy(&data, &dir.join("backup"));
+    fixture.go_on().await;
+    fixture.token("m1").await;
+    fixture.stop().await;
+    let begun = server::new_log(&config(&dir), why(false)).unwrap();
+    let started = async || {
+        let refused = server::start(config(&dir)).await.err();
+        refused.unwrap().finding().code.to_string()
+    };
+    // An older copy, and nothing remembers that there was more.
+    std::fs::remove_dir_all(&data).unwrap();
+    copy(&dir.join("backup"), &data);
+    std::fs::remove_file(keys.join("highest-head")).unwrap();
+    assert_eq!(started().await, "SERVER-LINEAGE");
+    // Whoever has the newest key has gone on with it: other records than both keys have signed for.
+    let links = std::fs::read_to_string(keys.join("lineage")).unwrap();
+    let links = lineage::from_json(&links).unwrap();
+    let followed = lineage::follow(&begun.was, &links).unwrap();
+    let custody = custody::FileCustody::open(&keys).unwrap();
+    let key = custody.load("ledger-2").unwrap().unwrap();
+    let signer = LedgerSigner::new(SECOND, key).unwrap();
+    let signer = signer.with_lineage(followed).unwrap();
+    let options = ledger_store::Options::default();
+    let ledger = ledger_store::Ledger::open_signed(&data.join("ledger"), signer, &options).unwrap();
+    let stop = ledger::body::Stop {
+        reason: "rewritten".to_owned(),
+    };
+    let stop = || stop.record().actor("server", "self").draft().unwrap();
+    let drafts = (0..=begun.size).map(|_| stop()).collect();
+    ledger.append_many(drafts).wait().unwrap();
+    ledger.close().unwrap();
+    assert_eq!(started().await, "SERVER-LINEAGE");
+    assert_eq!(
+        code(server::new_log(&config(&dir), why(true))),
+        "SERVER-LINEAGE",
+        "nor is a third log begun from it"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
