@@ -258,6 +258,22 @@ const TABLE: &[Row] = &[
         ),
     },
     Row {
+        attack: "steal the log's key, and have it cosigned after it was replaced",
+        detector: "witness, with `lineage`",
+        code: "WITNESS-LOG-ENDED",
+        by: By::Test(
+            "crates/witness/tests/it/succeeding.rs::nothing_more_is_cosigned_of_a_log_that_ended",
+        ),
+    },
+    Row {
+        attack: "rewrite the past when the key is replaced",
+        detector: "verify",
+        code: "PACK-LINEAGE",
+        by: By::Test(
+            "crates/ledger/tests/it/lineages.rs::a_new_log_that_does_not_hold_the_tree_of_its_link_makes_no_pack",
+        ),
+    },
+    Row {
         attack: "steal the log's key, and go on as another new log",
         detector: "gateway",
         code: "FOLLOW-LINEAGE-FORKED",
