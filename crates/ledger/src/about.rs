@@ -12,6 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The fact that says which code runs; `facts::names` has it as well.
 const CODE: &str = "code.sha256";
 
+/// Raised whenever records are read otherwise here than before: labels of records that were told apart before are then
+/// all of another epoch ([`crate::label`]), so that nobody sees which of them changed.
+pub const RULES: u8 = 2;
+
 /// What stands in a record for columns that it has no room for.
 const ANY_COLUMN: &str = "Column::\"*\"";
 
@@ -144,6 +148,23 @@ impl About {
         self.machines.insert(machine(node).to_owned());
     }
 
+    /// Administrators act on identities and machines as well: by their names, or as Cedar has them, where an identity is
+    /// of the trust domain that the ledger's name begins with.
+    fn acted_on(&mut self, origin: &str, name: &str) {
+        if let Some(id) = name.strip_prefix("identity:") {
+            self.identity(id);
+        }
+        let domain = origin.split('/').next().unwrap_or(origin);
+        match name.split_once("::\"") {
+            Some(("Identity", _)) => {
+                let id = format!("spiffe://{domain}/{}", resource(name));
+                self.identities.insert(id);
+            }
+            Some(("Machine", _)) => self.node(resource(name)),
+            _ => {}
+        }
+    }
+
     fn read(&mut self, record: &Record) -> Result<(), RecordError> {
         match record.kind() {
             RecordType::Issuance => {
@@ -197,6 +218,7 @@ impl About {
                 let admin: body::Admin = record.expect_body()?;
                 self.identity(&admin.principal);
                 self.resource(&admin.resource);
+                self.acted_on(record.origin(), &admin.resource);
             }
             RecordType::EstateVersion => {
                 self.identity(&record.expect_body::<body::EstateVersion>()?.author);
@@ -273,4 +295,37 @@ pub fn resource(name: &str) -> &str {
     entity
         .or_else(|| name.split_once(' ').and_then(kind))
         .unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Stamp;
+    use crate::body::{Admin, Body as _};
+
+    #[test]
+    fn who_is_restored_is_told_of_it_and_so_is_whoever_an_administrator_acts_on() {
+        let about = |resource: &str| {
+            let admin = Admin {
+                principal: "Admin::\"person:ada\"".to_owned(),
+                action: "restore".to_owned(),
+                resource: resource.to_owned(),
+                allow: true,
+                policies: Vec::new(),
+                detail: String::new(),
+            };
+            let origin = Origin::new("example.org/server@2").unwrap();
+            let stamp = Stamp { wall: 1, mono: 1 };
+            let record = admin.record().actor("person:ada", "oidc");
+            About::of(&record.seal(&origin, 7, stamp).unwrap()).unwrap()
+        };
+        let api = BTreeSet::from(["spiffe://example.org/pay/api".to_owned()]);
+        let restored = about("identity:spiffe://example.org/pay/api");
+        assert_eq!(restored.identities, api);
+        assert_eq!(about("Identity::\"pay/api\"").identities, api);
+        let machine = BTreeSet::from(["m1".to_owned()]);
+        assert_eq!(about("Machine::\"m1\"").machines, machine);
+        let other = about("Estate::\"example.org\"");
+        assert!(other.identities.is_empty() && other.machines.is_empty());
+    }
 }

@@ -5,6 +5,9 @@
 //! A tile `labels/<N>[.p/<W>]` has the labels of the same records as the tile `tile/0/<N>[.p/<W>]` has hashes: one row
 //! for each record, all rows of one length, each row sorted, so that a label's place says nothing. The log's key has signed
 //! them: what they say to an owner can be shown to others, with his key.
+//!
+//! Behind the rows stands an *epoch*, which follows from what every owner has been given and is in every label: once
+//! that changes, all labels do, and nobody sees of which records they say something else now.
 
 mod owners;
 
@@ -26,11 +29,19 @@ pub const MOST_OWNERS: usize = 64;
 /// Bytes of the signature, Ed25519, at the end of a tile.
 const SIGNATURE: usize = 64;
 
-const CONTEXT: &[u8] = b"trilith-label-v1 ";
+/// Bytes of the epoch, before the signature.
+const EPOCH: usize = 32;
+
+const CONTEXT: &[u8] = b"trilith-label-v2 ";
 const ENTRIES: &str = "tile/entries/";
 const LABELS: &str = "labels/";
 
 pub type Label = [u8; LABEL];
+
+/// What the labels of a tile were made by: all owners, what is whose, and how records are read. To whoever has no
+/// owner's key it is random.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub [u8; EPOCH]);
 
 /// What a label says to its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,18 +68,25 @@ impl LabelKey {
         <[u8; 32]>::try_from(bytes).ok().map(Self::new)
     }
 
-    /// The label of the record with this leaf hash.
+    /// The label of the record with this leaf hash, in a tile of this epoch.
     #[must_use]
-    pub fn label(&self, said: Said, leaf: &Hash) -> Label {
+    pub fn label(&self, epoch: &Epoch, said: Said, leaf: &Hash) -> Label {
         let word: &[u8] = match said {
             Said::Yours => b"yes",
             Said::NotYours => b"no ",
         };
-        let mac = crypto::hmac_sha256(self.0.expose(), &[CONTEXT, word, leaf].concat());
+        let mac = crypto::hmac_sha256(self.0.expose(), &[CONTEXT, word, &epoch.0, leaf].concat());
         let mut label = [0; LABEL];
         label.copy_from_slice(mac.first_chunk::<LABEL>().unwrap_or(&[0; LABEL]));
         label
     }
+}
+
+/// The rows of a tile, one after the other, and what they were made by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rows {
+    pub epoch: Epoch,
+    pub bytes: Vec<u8>,
 }
 
 /// One record's labels, as they stand in a tile.
@@ -81,21 +99,21 @@ pub fn row(mut labels: Vec<Label>) -> Vec<u8> {
 /// What is signed of a tile. No checkpoint: in place of the size stands a name.
 ///
 /// ```text
-/// trilith-labels-v1
+/// trilith-labels-v2
 /// <origin>
 /// labels/<N>[.p/<W>]
-/// <SHA-256 of the rows, base64>
+/// <SHA-256 of the rows and the epoch, base64>
 /// ```
-fn statement(origin: &str, path: &LabelPath, rows: &[u8]) -> String {
-    let digest = crypto::base64::encode(&Digest::of(rows).0);
-    format!("trilith-labels-v1\n{origin}\n{path}\n{digest}\n")
+fn statement(origin: &str, path: &LabelPath, unsigned: &[u8]) -> String {
+    let digest = crypto::base64::encode(&Digest::of(unsigned).0);
+    format!("trilith-labels-v2\n{origin}\n{path}\n{digest}\n")
 }
 
-/// The bytes of a tile: its rows, and the log's signature.
+/// The bytes of a tile: its rows, their epoch, and the log's signature.
 ///
 /// # Errors
 /// The key's, if it cannot sign.
-pub fn seal(signer: &LedgerSigner, path: &LabelPath, rows: Vec<u8>) -> Result<Vec<u8>, KeyError> {
+pub fn seal(signer: &LedgerSigner, path: &LabelPath, rows: Rows) -> Result<Vec<u8>, KeyError> {
     seal_of(signer, signer.key().origin().as_str(), path, rows)
 }
 
@@ -107,11 +125,12 @@ pub fn seal_of(
     signer: &LedgerSigner,
     origin: &str,
     path: &LabelPath,
-    rows: Vec<u8>,
+    rows: Rows,
 ) -> Result<Vec<u8>, KeyError> {
-    let text = statement(origin, path, &rows);
+    let unsigned = [rows.bytes.as_slice(), &rows.epoch.0].concat();
+    let text = statement(origin, path, &unsigned);
     let signature = signer.sign_text(&text)?;
-    Ok([rows, signature].concat())
+    Ok([unsigned, signature].concat())
 }
 
 /// Why bytes are no tile of labels.
@@ -127,34 +146,23 @@ pub enum LabelError {
 #[derive(Debug, Clone)]
 pub struct LabelTile {
     bytes: Vec<u8>,
+    epoch: Epoch,
     /// Bytes of a row. INVARIANT: a multiple of [`LABEL`], and not 0.
     row: usize,
 }
 
 impl LabelTile {
-    /// The tile of that name, which the log's key has signed; of a log that went on as another, for the records up to
-    /// its end that log's own key.
+    /// The tile of that name, which the log's key has signed. Of a log that went on as another the newest key alone:
+    /// whoever has one that was replaced could deny an owner all that was before its end.
     ///
     /// # Errors
     /// [`LabelError`].
-    pub fn open(mut bytes: Vec<u8>, path: &LabelPath, key: &LedgerKey) -> Result<Self, LabelError> {
-        let rows = bytes.len().checked_sub(SIGNATURE).ok_or(LabelError::Rows)?;
-        let signature = bytes.split_off(rows);
-        let (mut signer, mut end) = (Some(key), u64::MAX);
-        while let Some(key) = signer {
-            let text = statement(key.origin().as_str(), path, &bytes);
-            if path.records().end <= end && key.verifies(&text, &signature) {
-                return Self::split(bytes, path.width()).ok_or(LabelError::Rows);
-            }
-            let former = key.former();
-            end = former.map_or(end, |former| end.min(former.end.size));
-            signer = former.map(|former| &former.key);
-        }
-        Err(LabelError::Signature)
+    pub fn open(bytes: Vec<u8>, path: &LabelPath, key: &LedgerKey) -> Result<Self, LabelError> {
+        Self::open_of(bytes, path, key.origin().as_str(), key)
     }
 
-    /// The tile of that name of the ledger `origin`, which `key`, of the server that keeps it, has signed. The newest
-    /// key of that server alone: where the records of a former one's time end in this ledger, nobody says.
+    /// The tile of that name of the ledger `origin`, which `key`, of the server that keeps it, has signed: that server's
+    /// newest, too.
     ///
     /// # Errors
     /// [`LabelError`].
@@ -173,19 +181,35 @@ impl LabelTile {
         Self::split(bytes, path.width()).ok_or(LabelError::Rows)
     }
 
-    /// `None`: these are no rows of `width` records.
-    fn split(bytes: Vec<u8>, width: u16) -> Option<Self> {
+    /// `None`: these are no rows of `width` records, and an epoch.
+    fn split(mut bytes: Vec<u8>, width: u16) -> Option<Self> {
+        let epoch = bytes.split_off(bytes.len().checked_sub(EPOCH)?);
+        let epoch = Epoch(epoch.try_into().ok()?);
         let width = usize::from(width);
         let row = bytes.len().checked_div(width)?;
         let whole = row * width == bytes.len() && row % LABEL == 0;
         let owners = row / LABEL;
-        (whole && (1..=MOST_OWNERS).contains(&owners)).then_some(Self { bytes, row })
+        (whole && (1..=MOST_OWNERS).contains(&owners)).then_some(Self { bytes, epoch, row })
     }
 
     /// Bytes of the longest tile of that width.
     #[must_use]
     pub fn longest(width: u16) -> usize {
-        usize::from(width) * MOST_OWNERS * LABEL + SIGNATURE
+        usize::from(width) * MOST_OWNERS * LABEL + EPOCH + SIGNATURE
+    }
+
+    #[must_use]
+    pub const fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    /// Every label, with the place of its record in the tile.
+    pub fn labels(&self) -> impl Iterator<Item = (usize, Label)> {
+        let rows = self.bytes.chunks_exact(self.row).enumerate();
+        rows.flat_map(|(place, row)| {
+            let (labels, _) = row.as_chunks::<LABEL>();
+            labels.iter().map(move |label| (place, *label))
+        })
     }
 
     /// What is said to the owner of `key` of the record at this place of the tile. `None`: nothing, or both: then the
@@ -194,7 +218,7 @@ impl LabelTile {
     pub fn said(&self, key: &LabelKey, place: usize, leaf: &Hash) -> Option<Said> {
         let row = self.bytes.chunks_exact(self.row).nth(place)?;
         let has = |said| {
-            let label = key.label(said, leaf);
+            let label = key.label(&self.epoch, said, leaf);
             row.chunks_exact(LABEL).any(|one| one == label)
         };
         match (has(Said::Yours), has(Said::NotYours)) {
@@ -264,29 +288,36 @@ mod tests {
     use super::*;
 
     const LEAF: Hash = [9; 32];
+    const NOW: Epoch = Epoch([6; EPOCH]);
+
+    fn rows(length: usize) -> Rows {
+        let (epoch, bytes) = (NOW, vec![7; length]);
+        Rows { epoch, bytes }
+    }
 
     /// Computed by `hmac` of Python's library.
     #[test]
     fn a_label_is_as_the_decision_says() {
         let key = LabelKey::new([7; 32]);
         for (said, expected) in [(Said::Yours, YES), (Said::NotYours, NO)] {
-            assert_eq!(crypto::hex::encode(&key.label(said, &LEAF)), expected);
+            let label = key.label(&Epoch([5; EPOCH]), said, &LEAF);
+            assert_eq!(crypto::hex::encode(&label), expected);
         }
     }
 
-    const YES: &str = "b5745b9de36942a9002046204bc6b1c0";
-    const NO: &str = "e298dacf827015bae852225759cb9c0e";
+    const YES: &str = "7f99e68d0574427e73652ef3d8117a37";
+    const NO: &str = "3a03e6e4f62010d13eff6c3cdb377d1b";
 
     #[test]
     fn each_owner_finds_his_own_and_nothing_where_it_is_not_the_records() {
         let (ada, bob) = (LabelKey::new([1; 32]), LabelKey::new([2; 32]));
         let labels = |leaf| {
             row(vec![
-                ada.label(Said::Yours, leaf),
-                bob.label(Said::NotYours, leaf),
+                ada.label(&NOW, Said::Yours, leaf),
+                bob.label(&NOW, Said::NotYours, leaf),
             ])
         };
-        let tile = [labels(&[3; 32]), labels(&[4; 32])].concat();
+        let tile = [labels(&[3; 32]), labels(&[4; 32]), NOW.0.to_vec()].concat();
         let tile = LabelTile::split(tile, 2).unwrap();
         for (place, leaf) in [(0, [3; 32]), (1, [4; 32])] {
             assert_eq!(tile.said(&ada, place, &leaf), Some(Said::Yours));
@@ -296,8 +327,9 @@ mod tests {
             assert_eq!(tile.said(&ada, 1 - place, &leaf), None);
         }
         assert_eq!(tile.said(&ada, 2, &[3; 32]), None);
-        let both = [Said::Yours, Said::NotYours].map(|said| ada.label(said, &LEAF));
-        let both = LabelTile::split(row(both.to_vec()), 1).unwrap();
+        let both = [Said::Yours, Said::NotYours].map(|said| ada.label(&NOW, said, &LEAF));
+        let both = [row(both.to_vec()), NOW.0.to_vec()].concat();
+        let both = LabelTile::split(both, 1).unwrap();
         assert_eq!(both.said(&ada, 0, &LEAF), None);
     }
 
@@ -310,12 +342,13 @@ mod tests {
     #[test]
     fn what_does_not_split_into_rows_is_none() {
         for (length, width) in [(0, 1), (15, 1), (17, 1), (48, 2), (16, 2), (16, 0)] {
-            assert!(LabelTile::split(vec![0; length], width).is_none());
+            assert!(LabelTile::split(vec![0; length + EPOCH], width).is_none());
         }
+        assert!(LabelTile::split(vec![0; EPOCH - 1], 1).is_none());
         let most = LabelTile::longest(1) - SIGNATURE;
         assert!(LabelTile::split(vec![0; most], 1).is_some());
         assert!(LabelTile::split(vec![0; most + LABEL], 1).is_none());
-        assert!(LabelTile::split(vec![0; 64], 2).is_some());
+        assert!(LabelTile::split(vec![0; 64 + EPOCH], 2).is_some());
     }
 
     /// The Ed25519 key whose seed is `seed` in every byte.
@@ -331,7 +364,7 @@ mod tests {
         let server = signer("example.org/server", 1);
         let other = signer("example.org/gateway/pg", 3);
         let path: LabelPath = "labels/000.p/2".parse().unwrap();
-        let rows = vec![7; 2 * LABEL];
+        let rows = rows(2 * LABEL);
         let sealed = seal_of(&server, "example.org/gateway/pg", &path, rows).unwrap();
         let opened = |origin: &str, key: &LedgerKey| {
             LabelTile::open_of(sealed.clone(), &path, origin, key).map(drop)
@@ -345,20 +378,24 @@ mod tests {
         assert_eq!(own.map(drop), refused);
     }
 
+    /// 0027 had it otherwise: a stolen key that was replaced denied its owner every record before its end.
     #[test]
-    fn a_key_that_was_replaced_signs_for_what_was_before_its_end() {
+    fn a_key_that_was_replaced_signs_no_labels() {
         let first = signer("example.org/server", 1);
         let second = signer("example.org/server@2", 2);
         let link = crate::lineage::Link::sign(&first, &second, (515, [5; 32]), "each year");
         let newest = crate::lineage::follow(second.key(), &[link.unwrap()]).unwrap();
         let opened = |path: &str, by: &LedgerSigner, key: &LedgerKey| {
             let path: LabelPath = path.parse().unwrap();
-            let rows = vec![7; usize::from(path.width()) * LABEL];
+            let rows = rows(usize::from(path.width()) * LABEL);
             LabelTile::open(seal(by, &path, rows).unwrap(), &path, key).map(drop)
         };
-        assert_eq!(opened("labels/002.p/3", &first, &newest), Ok(()));
-        assert_eq!(opened("labels/002.p/4", &second, &newest), Ok(()));
+        for path in ["labels/000", "labels/002.p/4"] {
+            assert_eq!(opened(path, &second, &newest), Ok(()), "{path}");
+        }
         for (path, by, key) in [
+            ("labels/000", &first, &newest),
+            ("labels/002.p/3", &first, &newest),
             ("labels/002.p/4", &first, &newest),
             ("labels/002.p/3", &first, second.key()),
             ("labels/002.p/3", &second, first.key()),
@@ -371,9 +408,8 @@ mod tests {
     fn what_the_log_has_not_signed_for_this_place_is_none() {
         let ours = signer("example.org/server", 1);
         let path: LabelPath = "labels/002.p/3".parse().unwrap();
-        let rows = vec![7; 3 * 2 * LABEL];
-        let sealed = seal(&ours, &path, rows.clone()).unwrap();
-        assert_eq!(sealed.len(), rows.len() + SIGNATURE);
+        let sealed = seal(&ours, &path, rows(3 * 2 * LABEL)).unwrap();
+        assert_eq!(sealed.len(), 3 * 2 * LABEL + EPOCH + SIGNATURE);
         let open = |bytes: &[u8], path: &str, by: &LedgerSigner| {
             LabelTile::open(bytes.to_vec(), &path.parse().unwrap(), by.key()).map(|tile| tile.row)
         };
@@ -398,7 +434,7 @@ mod tests {
             let opened = open(&changed, "labels/002.p/3", &ours);
             assert_eq!(opened, Err(LabelError::Signature), "byte {at}");
         }
-        let odd = seal(&ours, &path, vec![7; 50]).unwrap();
+        let odd = seal(&ours, &path, rows(50)).unwrap();
         assert_eq!(open(&odd, "labels/002.p/3", &ours), Err(LabelError::Rows));
         assert_eq!(
             open(&[0; 63], "labels/002.p/3", &ours),

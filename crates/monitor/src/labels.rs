@@ -1,5 +1,9 @@
 //! Blinded labels, by decision 0027: what an owner learns by his key of a ledger whose records he is not served.
 
+mod kept;
+
+pub(crate) use kept::Served;
+
 use crate::Failure;
 use crate::alert::{Alert, Kind, Told};
 use crate::config::{Config, LabelsConfig, read, wrong};
@@ -58,6 +62,29 @@ pub(crate) struct Denial {
     path: String,
     /// As they were served, with the signature, in base64.
     labels: String,
+}
+
+impl Denial {
+    fn new(
+        head: &ForeignCheckpoint,
+        key: String,
+        index: u64,
+        leaf: &Hash,
+        path: &LabelPath,
+        labels: &[u8],
+    ) -> Self {
+        let hex = crypto::hex::encode(leaf);
+        Self {
+            name: format!("denied-{}.json", hex.get(..16).unwrap_or(&hex)),
+            v: 1,
+            log: head.origin.clone(),
+            key,
+            index,
+            leaf_hash: crypto::base64::encode(leaf),
+            path: path.to_string(),
+            labels: crypto::base64::encode(labels),
+        }
+    }
 }
 
 /// What the labels of a batch come to.
@@ -195,51 +222,60 @@ impl Labels {
                 (None, _) => return Err(not_its_label(head, one)),
                 (Some(Said::NotYours), true) => return Ok(self.denied(head, one)),
                 (Some(Said::Yours), true) | (Some(Said::NotYours), false) => {}
-                (Some(Said::Yours), false) => alerts.push(self.alert(head, one, now)),
+                (Some(Said::Yours), false) => {
+                    let finding = self.unknown(one);
+                    alerts.push(self.alert(head, one.index, &one.leaf, finding, now));
+                }
             }
         }
         Ok(Judged::Alerts(alerts))
     }
 
     fn denied(&self, head: &ForeignCheckpoint, one: &Labelled) -> Judged {
-        let leaf = crypto::hex::encode(&one.leaf);
-        let denial = Denial {
-            name: format!("denied-{}.json", leaf.get(..16).unwrap_or(&leaf)),
-            v: 1,
-            log: head.origin.clone(),
-            key: self.signer.to_string(),
-            index: one.index,
-            leaf_hash: crypto::base64::encode(&one.leaf),
-            path: one.path.to_string(),
-            labels: crypto::base64::encode(&one.bytes),
-        };
-        let finding = denied(head, one);
+        let key = self.signer.to_string();
+        let denial = Denial::new(head, key, one.index, &one.leaf, &one.path, &one.bytes);
+        let finding = denied(head, one.index, &one.leaf);
         Judged::Denied(Box::new(denial), finding)
     }
 
-    fn alert(&self, head: &ForeignCheckpoint, one: &Labelled, now: Timestamp) -> Alert {
+    fn unknown(&self, one: &Labelled) -> Finding {
         let (name, index) = (&self.config.name, one.index);
-        let leaf = crypto::base64::encode(&one.leaf);
+        Finding::new(
+            "MONITOR-LABEL-YOURS",
+            format!("record {index} is about what is yours, and you do not know it"),
+        )
+        .expected(format!("records of {name} whose leaf hashes are in `labels.known`"))
+        .observed(crypto::base64::encode(&one.leaf))
+        .next("ask the log's operator for a pack of this record; if it is as it should be, add the leaf hash to the file that `labels.known` names")
+    }
+
+    fn alert(
+        &self,
+        head: &ForeignCheckpoint,
+        index: u64,
+        leaf: &Hash,
+        finding: Finding,
+        now: Timestamp,
+    ) -> Alert {
+        let name = &self.config.name;
+        let denies = match finding.code == "MONITOR-LABEL-DENIED" {
+            true => ":denied",
+            false => "",
+        };
         Alert {
             v: 1,
-            id: format!("{}:{index}:{name}", head.origin),
+            id: format!("{}:{index}:{name}{denies}", head.origin),
             kind: Kind::Unexpected,
             log: head.origin.clone(),
             found: now.as_millis(),
-            finding: Finding::new(
-                "MONITOR-LABEL-YOURS",
-                format!("record {index} is about what is yours, and you do not know it"),
-            )
-            .expected(format!("records of {name} whose leaf hashes are in `labels.known`"))
-            .observed(leaf.clone())
-            .next("ask the log's operator for a pack of this record; if it is as it should be, add the leaf hash to the file that `labels.known` names"),
+            finding,
             record: Some(Told {
                 index,
                 watch: name.clone(),
                 record_type: None,
                 wall: None,
                 about: vec!["what its label says".to_owned()],
-                leaf_hash: leaf,
+                leaf_hash: crypto::base64::encode(leaf),
                 text: None,
             }),
         }
@@ -261,15 +297,15 @@ fn not_its_label(head: &ForeignCheckpoint, one: &Labelled) -> Failure {
     )
 }
 
-fn denied(head: &ForeignCheckpoint, one: &Labelled) -> Finding {
+fn denied(head: &ForeignCheckpoint, index: u64, leaf: &Hash) -> Finding {
     Finding::new(
         "MONITOR-LABEL-DENIED",
         format!(
-            "the label of record {} of {} says that it is not yours, and it is",
-            one.index, head.origin
+            "the label of record {index} of {} says that it is not yours, and it is",
+            head.origin
         ),
     )
     .expected("that it is yours, since `labels.known` has its leaf hash")
-    .observed(crypto::base64::encode(&one.leaf))
+    .observed(crypto::base64::encode(leaf))
     .next("keep the record, its receipt and the signed labels, which stand beside the state, and ask the log's operator what its server has under your name: others may be denied as well")
 }

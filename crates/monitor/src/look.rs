@@ -5,7 +5,7 @@ use crate::Failure;
 use crate::alert::{Alert, Kind as AlertKind, Told};
 use crate::config::Entries;
 use crate::expect::{self, Watch};
-use crate::labels::{Denial, Judged, Labels};
+use crate::labels::{Denial, Judged, Labels, Served};
 use crate::source::{self, Source};
 use crate::tiles::View;
 use facts::{Finding, Timestamp};
@@ -27,6 +27,8 @@ pub(crate) struct Batch {
     pub(crate) alerts: Vec<Alert>,
     /// A label denies its owner what is his: nothing of the batch counts.
     pub(crate) denied: Option<(Box<Denial>, Finding)>,
+    /// The labels that were looked at.
+    pub(crate) served: Vec<Served>,
 }
 
 /// The next records after `looked`.
@@ -42,7 +44,7 @@ pub(crate) async fn batch(
     let mut view = View::new(source, head);
     let mut edge = looked.clone();
     let mut told: Vec<Told> = Vec::new();
-    let mut labelled = Vec::new();
+    let (mut labelled, mut served) = (Vec::new(), Vec::new());
     let mut backward = MOST_BACKWARD;
     let first = looked.size() / WIDTH;
     for index in first..first.saturating_add(TILES) {
@@ -56,13 +58,15 @@ pub(crate) async fn batch(
                 Some(labels) => Some((labels, labels.beside(source, &path).await?)),
                 None => None,
             };
-            for (at, hash) in (start..).zip(tile::hashes(&bytes).unwrap_or_default()) {
+            let leaves: Vec<_> = tile::hashes(&bytes).into_iter().flatten().collect();
+            for (at, hash) in (start..).zip(leaves.iter().copied()) {
                 if at >= looked.size() {
                     edge.push(hash);
                     let rows = rows.as_ref();
                     labelled.extend(rows.map(|(labels, rows)| labels.said(rows, at, hash)));
                 }
             }
+            served.extend(rows.map(|(_, rows)| Served { rows, leaves }));
             continue;
         }
         let (path, bytes) = view.tile(Kind::Entries, index).await?;
@@ -98,6 +102,7 @@ pub(crate) async fn batch(
         looked: edge,
         alerts,
         denied,
+        served,
     })
 }
 

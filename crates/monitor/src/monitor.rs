@@ -452,6 +452,13 @@ impl Monitor {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let begun = Instant::now();
         let interval = Duration::from_secs(self.config.monitor.interval_s.into());
+        if let Some(labels) = &self.labels
+            && let Some(mut heard_of) = labels.heard_of(&self.store, head, now)?
+        {
+            self.store.document.alerts.append(&mut heard_of.alerts);
+            self.store.write()?;
+            Labels::held(&self.store, &heard_of)?;
+        }
         while self.store.looked().size() < head.size
             && self.store.document.alerts.len() < most
             && begun.elapsed() < interval
@@ -470,6 +477,9 @@ impl Monitor {
             if let Some((denial, finding)) = batch.denied {
                 self.store.keep_denial(&denial)?;
                 return Err(Failure::Broken(finding));
+            }
+            if let Some(labels) = &self.labels {
+                labels.keep(&self.store, &batch.served)?;
             }
             self.store.look(batch.looked, batch.alerts)?;
         }

@@ -20,6 +20,9 @@ use std::sync::Arc;
 /// A thousand alerts with a record of 16 KiB each, written as JSON, fit.
 const MAX_STATE: usize = 256 << 20;
 
+/// A whole tile of labels, with its key and its name.
+const MAX_LABELS: usize = 512 << 10;
+
 /// The file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -279,6 +282,60 @@ impl Store {
         let bytes = serde_json::to_vec_pretty(denial);
         let bytes = bytes.map_err(|error| failed("MONITOR-STATE", error.to_string()))?;
         self.put(&denial.name, &bytes)
+    }
+
+    /// True if that one is there.
+    pub(crate) fn has_denial(&self, denial: &Denial) -> Result<bool, Failure> {
+        let there = self.disk.list(&self.folder);
+        let there = there.map_err(|error| Self::unread(&self.folder, &error))?;
+        Ok(there.contains(&denial.name))
+    }
+
+    /// Where labels are kept as they were served.
+    fn labels_folder(&self) -> PathBuf {
+        self.folder.join(format!("{}.labels", self.name))
+    }
+
+    /// Their names, in order.
+    pub(crate) fn kept_labels(&self) -> Result<Vec<String>, Failure> {
+        let folder = self.labels_folder();
+        let names = self.disk.list(&folder);
+        let mut names = names.map_err(|error| Self::unread(&folder, &error))?;
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    pub(crate) fn labels_file(&self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let path = self.labels_folder().join(name);
+        let read = read_file(&*self.disk, &path, MAX_LABELS);
+        read.map_err(|error| Self::unread(&path, &error))
+    }
+
+    pub(crate) fn keep_labels(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let folder = self.labels_folder();
+        let made = self.disk.create_dir_all(&folder);
+        made.and_then(|()| replace(&*self.disk, &folder.join(name), bytes))
+            .and_then(|()| self.disk.sync_dir(&folder))
+            .and_then(|()| self.disk.sync_dir(&self.folder))
+            .map_err(|error| {
+                let path = folder.join(name);
+                let what = format!("cannot write {}: {error}", path.display());
+                failed("MONITOR-STATE", what)
+            })
+    }
+
+    pub(crate) fn forget_labels(&self, name: &str) -> Result<(), Failure> {
+        let path = self.labels_folder().join(name);
+        let removed = self.disk.remove(&path);
+        removed.map_err(|error| {
+            let what = format!("cannot remove {}: {error}", path.display());
+            failed("MONITOR-STATE", what)
+        })
+    }
+
+    fn unread(path: &Path, error: &std::io::Error) -> Failure {
+        let what = format!("cannot read {}: {error}", path.display());
+        failed("MONITOR-STATE", what)
     }
 
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {

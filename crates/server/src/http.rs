@@ -123,12 +123,11 @@ async fn labels(State(shared): State<Shared>, Path(path): Path<String>) -> Respo
     if shared.core.signing.check().is_err() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    let Ok(_turn) = labels.turn.acquire().await else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    };
-    let made = Arc::clone(&labels);
-    let made = tokio::task::spawn_blocking(move || made.tile(&path)).await;
-    served(made, FOR_A_WHILE)
+    let making = Arc::clone(&labels);
+    match labels.in_turn(move || making.tile(&path)).await {
+        Some(made) => served(made, FOR_A_WHILE),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
 }
 
 type Read = Result<Result<Option<Vec<u8>>, StoreError>, tokio::task::JoinError>;

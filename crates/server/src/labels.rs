@@ -3,10 +3,12 @@
 
 use crate::config;
 use facts::Finding;
-use ledger::label::{self, LabelPath, Owners};
+use ledger::label::{self, LabelPath, Owners, Rows};
 use ledger::{KeyError, LedgerSigner};
 use ledger_store::{Reader, StoreError};
 use std::sync::Arc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinError;
 
 /// Tiles that are made at once: each costs the parsing of 256 records.
 const AT_ONCE: usize = 2;
@@ -16,7 +18,7 @@ pub(crate) struct Labels {
     owners: Owners,
     reader: Reader,
     /// Held by whoever makes one for a stranger.
-    pub(crate) turn: tokio::sync::Semaphore,
+    turn: Arc<Semaphore>,
 }
 
 impl Labels {
@@ -36,8 +38,17 @@ impl Labels {
             signer,
             owners: config::Label::owners(settings)?,
             reader: reader.clone(),
-            turn: tokio::sync::Semaphore::new(AT_ONCE),
+            turn: Arc::new(Semaphore::new(AT_ONCE)),
         })))
+    }
+
+    /// Makes one for a stranger, in his turn, off the async threads. `None`: nobody has a turn any more.
+    pub(crate) async fn in_turn<T: Send + 'static>(
+        &self,
+        make: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<Result<T, JoinError>> {
+        let turn = Arc::clone(&self.turn).acquire_owned().await.ok()?;
+        Some(tokio::task::spawn_blocking(move || holding(turn, make)).await)
     }
 
     /// A signed tile at exactly that width; `None` if the ledger is not that large. Blocks on the disk.
@@ -65,7 +76,7 @@ impl Labels {
         origin: &str,
         reader: &Reader,
         path: &LabelPath,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
+    ) -> Result<Option<Rows>, StoreError> {
         let range = path.records();
         if range.end > reader.size() {
             return Ok(None);
@@ -94,7 +105,32 @@ impl Labels {
     }
 }
 
+/// INVARIANT: the turn is the work's, not the request's: who goes away meanwhile makes room for nobody.
+fn holding<T>(turn: OwnedSemaphorePermit, make: impl FnOnce() -> T) -> T {
+    let made = make();
+    drop(turn);
+    made
+}
+
 fn sealed(tile: Option<Result<Vec<u8>, KeyError>>) -> Result<Option<Vec<u8>>, StoreError> {
     let sealed = tile.transpose();
     sealed.map_err(|error| StoreError::Sign(Arc::new(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that had gone left its tile behind, which went on being made, beside those of others.
+    #[tokio::test]
+    async fn who_goes_away_keeps_his_turn_until_his_tile_is_made() {
+        let turns = Arc::new(Semaphore::new(1));
+        let turn = Arc::clone(&turns).acquire_owned().await.unwrap();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let work = tokio::task::spawn_blocking(move || holding(turn, move || ended.recv()));
+        assert_eq!(turns.available_permits(), 0);
+        end.send(()).unwrap();
+        work.await.unwrap().unwrap();
+        assert_eq!(turns.available_permits(), 1);
+    }
 }

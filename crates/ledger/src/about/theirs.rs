@@ -121,6 +121,23 @@ impl Theirs {
         Ok(theirs)
     }
 
+    /// The same text for what is the same, whatever the order of its names.
+    pub(crate) fn canonical(&self) -> String {
+        let mut names = BTreeSet::new();
+        for (kind, patterns) in [
+            ("identity", &self.identities),
+            ("machine", &self.machines),
+            ("resource", &self.resources),
+        ] {
+            let end = |pattern: &Pattern| if pattern.begins { "*" } else { "" };
+            let lines = patterns.iter();
+            names.extend(
+                lines.map(|pattern| format!("{kind} {:?}{}\n", pattern.text, end(pattern))),
+            );
+        }
+        names.into_iter().collect()
+    }
+
     /// What of it a record is about that says `about`; nothing, if it is not about any.
     #[must_use]
     pub fn of(&self, about: &About) -> Vec<String> {

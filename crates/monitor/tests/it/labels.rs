@@ -248,6 +248,77 @@ async fn what_is_known_is_not_told_and_to_deny_it_is_caught() {
     assert_eq!(code(&ada.monitor.round(at(3)).await), "MONITOR-CONFIG");
 }
 
+/// It looked once, kept nothing of what was signed, and an owner who was shown an SVID afterwards had nothing in hand.
+#[tokio::test]
+async fn a_record_that_was_denied_and_that_the_owner_hears_of_later_convicts_the_log() {
+    let mut log = log();
+    log.push(issuance(310, "payments/api", "m1"));
+    let site = Site::new(log).await;
+    let forgetful = owner(&["spiffe://example.org/other"], &[]);
+    let forgetful = Owners::new(vec![(forgetful, LabelKey::new([ADA; 32]))]);
+    site.label(Some(forgetful.unwrap()));
+    let mut ada = Owner::of(ADA, &[site.url()], "", "known = \"FOLDER/known\"\n");
+    std::fs::write(ada.known(), "").unwrap();
+    ada.monitor.round(at(0)).await.unwrap();
+    assert_eq!(ada.told(), Vec::<u64>::new());
+    // The server says otherwise now, of wider tiles as well: what it has signed is not forgotten for that.
+    site.label(Some(owners()));
+    site.change(|log| log.grow("a", 700));
+    ada.monitor.round(at(1)).await.unwrap();
+
+    let leaf = crypto::base64::encode(&leaf_hash(&site.log().entries[310]));
+    std::fs::write(ada.known(), leaf).unwrap();
+    ada.monitor.round(at(2)).await.unwrap();
+    let waiting = ada.monitor.waiting();
+    let told = waiting.iter().map(|alert| {
+        let index = alert.record.as_ref().map(|record| record.index);
+        (alert.finding.code.as_ref(), index)
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told, [("MONITOR-LABEL-DENIED", Some(310))]);
+    shows_the_denial(&ada, &site.log());
+    // Once.
+    ada.monitor.taken(1).unwrap();
+    std::fs::write(ada.known(), leaf_text(&site, &[310, 3])).unwrap();
+    ada.monitor.round(at(3)).await.unwrap();
+    let again: Vec<_> = ada.monitor.waiting().iter().collect();
+    assert_eq!(again.len(), 1, "{again:?}");
+    assert_eq!(again[0].record.as_ref().unwrap().index, 3);
+}
+
+/// What a wider tile says as well is kept once.
+#[tokio::test]
+async fn labels_are_kept_once_for_each_tile_while_it_grows() {
+    let site = Site::new(Log::new("a", 3)).await;
+    site.label(Some(owners()));
+    let mut ada = Owner::of(ADA, &[site.url()], "", "");
+    for size in [10_u64, 20, 300, 310] {
+        site.change(|log| log.grow("a", size));
+        ada.monitor.round(at(size)).await.unwrap();
+    }
+    let state = std::fs::read_dir(ada.folder.path().join("state")).unwrap();
+    let folder = state
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().is_some_and(|end| end == "labels"));
+    let kept = std::fs::read_dir(folder.unwrap()).unwrap();
+    let mut kept: Vec<_> = kept
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "known.sha256")
+        .map(|name| name[..16].to_owned())
+        .collect();
+    kept.sort_unstable();
+    assert_eq!(kept, ["000000000000-256", "000000000001-054"]);
+}
+
+fn leaf_text(site: &Site, indices: &[usize]) -> String {
+    let log = site.log();
+    let lines = indices.iter().map(|index| {
+        let leaf = leaf_hash(&log.entries[*index]);
+        crypto::base64::encode(&leaf) + "\n"
+    });
+    lines.collect()
+}
+
 /// Whoever has the log's key, the owner's and the record sees that the log has signed a lie.
 fn shows_the_denial(ada: &Owner, log: &Log) {
     let leaf = leaf_hash(&log.entries[310]);

@@ -97,16 +97,16 @@ async fn labels(
     if core.signing.check().is_err() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    let Ok(_turn) = labels.turn.acquire().await else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    };
     let making = Arc::clone(&labels);
     let made = move || {
         read(&core, &name, |shown, kept| {
             shown.labels(kept, &making, &path)
         })
     };
-    answer(tokio::task::spawn_blocking(made).await, FOR_A_WHILE)
+    match labels.in_turn(made).await {
+        Some(made) => answer(made, FOR_A_WHILE),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
 }
 
 fn text(text: String) -> Response {

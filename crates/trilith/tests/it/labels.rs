@@ -1,7 +1,7 @@
 //! `trilith monitor` with an owner's key, as he has it: the key is made, and a folder of what is public read by it.
 
 use crypto::{Algorithm, KeyPair};
-use ledger::label::{self, LabelKey, LabelPath, Said};
+use ledger::label::{self, Epoch, LabelKey, LabelPath, Rows, Said};
 use ledger::merkle::leaf_hash;
 use ledger::{Checkpoint, Frontier, LedgerSigner, Origin};
 use std::os::unix::fs::PermissionsExt as _;
@@ -64,9 +64,11 @@ fn an_owner_makes_a_key_and_is_told_what_is_his() {
     put(&public.join("checkpoint"), note.as_bytes());
     put(&public.join("tile/0/000.p/2"), leaves.as_flattened());
     let path: LabelPath = "labels/000.p/2".parse().expect("a path");
+    let epoch = Epoch([5; 32]);
     let rows = [Said::NotYours, Said::Yours].into_iter().zip(&leaves);
-    let rows = rows.map(|(said, leaf)| label::row(vec![key.label(said, leaf)]));
-    let rows = rows.collect::<Vec<_>>().concat();
+    let rows = rows.map(|(said, leaf)| label::row(vec![key.label(&epoch, said, leaf)]));
+    let bytes = rows.collect::<Vec<_>>().concat();
+    let rows = Rows { epoch, bytes };
     let sealed = label::seal(&signer, &path, rows).expect("signed");
     put(&public.join(path.to_string()), &sealed);
 
