@@ -346,6 +346,11 @@ impl Following {
         self.held().applied
     }
 
+    /// What signs the server's ledger now.
+    fn newest_key(&self) -> LedgerKey {
+        self.held().newest_key()
+    }
+
     fn held(&self) -> std::sync::MutexGuard<'_, Held> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

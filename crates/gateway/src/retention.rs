@@ -9,7 +9,7 @@ use crate::lineage::{KEYS, Keys, UNFINISHED};
 use crate::{CoreError, recovery};
 use facts::{Finding, Timestamp};
 use ledger::body::{self, Body as _};
-use ledger::{Digest, Origin, Record};
+use ledger::{Digest, LedgerKey, Origin, Receipt, Record, line};
 use ledger_store::{Folder, Ledger, Options, Reader, RealDisk, StoreError, read_file, replace};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -20,6 +20,10 @@ pub(crate) const ANCHORED: &str = "anchored.json";
 const ANCHORED_BYTES: usize = 4 << 10;
 /// Nothing younger may go, whatever is asked: monitors and exporters that follow a gateway's folder get so much time.
 const LEAST_MS: u64 = 24 * 60 * 60 * 1000;
+/// What the server has anchored is noted every few minutes; an older note may be of before the server was restored.
+const FRESH_MS: u64 = 24 * 60 * 60 * 1000;
+/// How far clocks are apart.
+const AHEAD_MS: u64 = 5 * 60 * 1000;
 /// Records looked at together.
 const CHUNK: u64 = 4_096;
 const LONGEST_REASON: usize = 512;
@@ -33,6 +37,9 @@ pub struct Anchored {
     pub root: Digest,
     /// Index of the anchor in the server's ledger.
     pub record: u64,
+    /// When the server stood by it last, Unix milliseconds. An earlier version did not say.
+    #[serde(default)]
+    pub at: u64,
 }
 
 impl Anchored {
@@ -42,8 +49,54 @@ impl Anchored {
     /// If the ledger has no such size, or the file cannot be written.
     pub fn note(reader: &Reader, size: u64, record: u64, path: &Path) -> io::Result<()> {
         let root = reader.root(size).map_err(io::Error::other)?.into();
-        let noted = serde_json::to_vec(&Self { size, root, record })?;
-        replace(&RealDisk, path, &noted)
+        let noted = Self {
+            size,
+            root,
+            record,
+            at: Timestamp::now().as_millis(),
+        };
+        replace(&RealDisk, path, &serde_json::to_vec(&noted)?)
+    }
+
+    /// What a receipt of the server's ledger, which `server` signs, shows to be anchored of the ledger `own`: size and
+    /// record.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn shown(
+        receipt: &[u8],
+        server: &LedgerKey,
+        own: &LedgerKey,
+        reader: &Reader,
+    ) -> Result<(u64, u64), String> {
+        let receipt = Receipt::decode(receipt).map_err(|error| error.to_string())?;
+        let verified = receipt.verify(server).map_err(|error| error.to_string())?;
+        let anchor = verified.record.expect_body::<body::Anchor>();
+        let anchor = anchor.map_err(|error| error.to_string())?;
+        let (size, root) = (anchor.size.0, anchor.root);
+        if line(&anchor.origin) != line(own.origin().as_str()) {
+            return Err(format!("it anchors {}", anchor.origin));
+        }
+        let ours = reader.root(size).map_err(|error| error.to_string())?;
+        if Digest::from(ours) != root {
+            return Err(format!("it anchors {size} records that are not these"));
+        }
+        Ok((size, verified.index))
+    }
+
+    /// Takes back what was noted. Durable when this returns.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn forget(path: &Path) -> io::Result<()> {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => match path.parent() {
+                Some(folder) => std::fs::File::open(folder)?.sync_all(),
+                None => Ok(()),
+            },
+        }
     }
 
     /// What was noted, if it is of this ledger.
@@ -88,7 +141,7 @@ pub struct Pruning {
 /// Prunes the ledger in `data_dir`, whose gateway or decision point does not run.
 ///
 /// # Errors
-/// `PRUNE-YOUNG`, `PRUNE-NOT-ANCHORED`, `PRUNE-NOTHING`, `PRUNE-NOT-A-GATEWAY`, `PRUNE-RUNNING`, `PRUNE-KEY`,
+/// `PRUNE-YOUNG`, `PRUNE-NOT-ANCHORED`, `PRUNE-STALE`, `PRUNE-NOTHING`, `PRUNE-NOT-A-GATEWAY`, `PRUNE-RUNNING`, `PRUNE-KEY`,
 /// `PRUNE-LEDGER`.
 pub fn prune(data_dir: &Path, ask: &Prune<'_>) -> Result<Pruning, Finding> {
     prune_with(data_dir, ask, &Options::default())
@@ -147,6 +200,24 @@ pub fn prune_with(data_dir: &Path, ask: &Prune<'_>, options: &Options) -> Result
     Ok(pruned)
 }
 
+/// A server that was restored from a backup has less than it had: what it said long ago says nothing.
+fn fresh(anchored: &Anchored, now: Timestamp) -> Result<(), Finding> {
+    let (at, now) = (anchored.at, now.as_millis());
+    if now.saturating_sub(at) <= FRESH_MS && at <= now.saturating_add(AHEAD_MS) {
+        return Ok(());
+    }
+    Err(Finding::new(
+        "PRUNE-STALE",
+        "the server has not said within the last 24 hours that it holds these records",
+    )
+    .expected(format!(
+        "{ANCHORED} of {} or later",
+        Timestamp::from_millis(now.saturating_sub(FRESH_MS))
+    ))
+    .observed(Timestamp::from_millis(at).to_string())
+    .next("let the gateway run with its server for a minute, stop it, and prune again"))
+}
+
 /// `example.org/gateway/pg-1`.
 pub(crate) fn is_gateways(origin: &Origin) -> bool {
     let mut parts = origin.as_str().split('/').skip(1);
@@ -169,6 +240,7 @@ pub(crate) fn on(ledger: &Ledger, data_dir: &Path, ask: &Prune<'_>) -> Result<Pr
         ))
         .next("let the gateway run with its server for a minute, stop it, and prune again")
     })?;
+    fresh(&anchored, ask.now)?;
     let before = ask.before.as_millis();
     let old = older(reader, anchored.size, before)?;
     let prunable = ledger.prunable(old).map_err(read)?.ok_or_else(|| {
@@ -251,5 +323,82 @@ fn unsound(error: &StoreError) -> Finding {
             .next("stop the gateway or decision point, prune, and start it again"),
         error => Finding::new("PRUNE-LEDGER", facts::with_causes(error))
             .next("name the `data_dir` of gateway.toml or pdp.toml, as the user that it runs as"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crypto::{Algorithm, KeyPair, Signer};
+    use ledger::{Base64, RecordBuilder};
+    use std::sync::Arc;
+
+    fn ledger(dir: &Path, origin: &str, signer: &Arc<dyn Signer>) -> Ledger {
+        let options = Options {
+            reserve_bytes: 0,
+            ..Options::default()
+        };
+        let ledger = Ledger::open(dir, Arc::clone(signer), origin, &options).unwrap();
+        let begin = body::Begin {
+            trust_domain: "example.org".to_owned(),
+            ledger_key: Base64(signer.public_key().spki_der().to_vec()),
+            format: "v1".to_owned(),
+        };
+        put(&ledger, begin.record());
+        ledger
+    }
+
+    fn put(ledger: &Ledger, record: RecordBuilder) -> u64 {
+        let draft = record.actor("test", "self").draft().unwrap();
+        ledger.append_many(vec![draft]).wait().unwrap();
+        ledger.reader().size() - 1
+    }
+
+    fn key() -> Arc<dyn Signer> {
+        Arc::new(KeyPair::generate(Algorithm::Ed25519).unwrap())
+    }
+
+    #[test]
+    fn records_are_anchored_by_the_ledger_of_the_server_and_not_by_its_word() {
+        let folder = tempfile::tempdir().unwrap();
+        let (of_server, of_other, of_gateway) = (key(), key(), key());
+        let at = |name: &str| folder.path().join(name);
+        let own = ledger(&at("own"), "example.org/gateway/pg", &of_gateway);
+        let server = ledger(&at("server"), "example.org/server", &of_server);
+        let other = ledger(&at("other"), "example.org/server", &of_other);
+        let stop = body::Stop {
+            reason: "a test".to_owned(),
+        };
+        put(&own, stop.record());
+        let anchor = |origin: &str, size: u64, root| body::Anchor {
+            gateway: "spiffe://example.org/infra/gateway/pg".to_owned(),
+            origin: origin.to_owned(),
+            ledger_key: Base64(of_gateway.public_key().spki_der().to_vec()),
+            size: size.into(),
+            root: Digest(root),
+            checkpoint: own.reader().head().note.to_string(),
+        };
+        let root = own.reader().root(2).unwrap();
+        let shown = |ledger: &Ledger, index: u64| {
+            let receipt = ledger.reader().receipt(index).unwrap().encode().unwrap();
+            Anchored::shown(&receipt, server.key(), own.key(), own.reader())
+        };
+        let sound = anchor("example.org/gateway/pg", 2, root);
+        let index = put(&server, sound.record());
+        assert_eq!(shown(&server, index), Ok((2, index)));
+        // Signed by another key; of another ledger; of other records; more than there are; no anchor at all.
+        let forged = put(&other, sound.record());
+        shown(&other, forged).unwrap_err();
+        for false_one in [
+            anchor("example.org/gateway/pg-2", 2, root),
+            anchor("example.org/gateway/pg", 2, [7; 32]),
+            anchor("example.org/gateway/pg", 3, root),
+        ] {
+            let index = put(&server, false_one.record());
+            shown(&server, index).unwrap_err();
+        }
+        let stopped = put(&server, stop.record());
+        shown(&server, stopped).unwrap_err();
+        Anchored::shown(&[], server.key(), own.key(), own.reader()).unwrap_err();
     }
 }

@@ -19,7 +19,7 @@ use spiffe_core::{Bundle, TrustDomain};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use svid_tls::BundleSource;
 use svid_tls::pin::PinnedAnchors;
 use tokio::sync::mpsc;
@@ -35,6 +35,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(1);
 const HEAD_EVERY: Duration = Duration::from_millis(100);
 /// How often what was heard is written down.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
+/// How often what the server has anchored is noted anew while nothing changes.
+const NOTE_EVERY: Duration = Duration::from_mins(10);
 /// Deltas that were read and wait to be taken.
 const WAITING: usize = 1_024;
 /// An estate is one message.
@@ -75,6 +77,8 @@ struct Connection {
     anchored: u64,
     /// The same, to be noted: size and record of the server's.
     to_note: Option<(u64, u64)>,
+    /// What was noted last, and when: it is noted again while the server stands by it.
+    noted: Option<((u64, u64), Instant)>,
     announced: u64,
     /// Revocations of the initial state, until something else comes.
     initial: Option<BTreeSet<u64>>,
@@ -131,6 +135,7 @@ impl Client {
             outbound,
             anchored: 0,
             to_note: None,
+            noted: None,
             announced: 0,
             initial: Some(BTreeSet::new()),
             asked: Vec::new(),
@@ -186,7 +191,10 @@ impl Client {
                     if let Ok(Err(finding)) = kept {
                         tracing::error!(%finding, "what is followed is not kept");
                     }
-                    if let Some(anchored) = connection.to_note.take() {
+                    let again = connection.noted.filter(|(_, at)| at.elapsed() >= NOTE_EVERY);
+                    let again = again.map(|(anchored, _)| anchored);
+                    if let Some(anchored) = connection.to_note.take().or(again) {
+                        connection.noted = Some((anchored, Instant::now()));
                         self.note_anchor(anchored).await;
                     }
                 }
@@ -203,6 +211,14 @@ impl Client {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "what the server has anchored is not noted"),
             Err(error) => tracing::warn!(%error, "what the server has anchored is not noted"),
+        }
+    }
+
+    /// The server goes on from something else than what it has anchored: nothing says any more that it has these records.
+    fn forget_anchor(&self, connection: &mut Connection) {
+        (connection.to_note, connection.noted) = (None, None);
+        if let Err(error) = Anchored::forget(&self.anchored) {
+            tracing::error!(%error, "what the server had anchored is still noted; do not prune");
         }
     }
 
@@ -296,12 +312,34 @@ impl Client {
             }
             delta::Delta::Anchored(anchored) => {
                 connection.anchored = anchored.size;
-                connection.to_note = Some((anchored.size, anchored.index));
+                // INVARIANT: records go only by what the server's ledger says, and not by what this connection does.
+                let key = self.following.newest_key();
+                match Anchored::shown(&anchored.receipt, &key, self.ledger.key(), &self.reader) {
+                    Ok(shown) if shown == (anchored.size, anchored.index) => {
+                        connection.to_note = Some(shown);
+                    }
+                    Ok(shown) => {
+                        tracing::warn!(?shown, "the receipt is of another anchor; nothing is noted")
+                    }
+                    Err(what) => tracing::warn!(%what, "an anchor is not shown; it is not noted"),
+                }
                 Ok(())
             }
-            delta::Delta::Lineage(lineage) => self.following.succeed(&lineage.links),
-            delta::Delta::Recovered(recovered) => self.recover(&recovered).await,
+            delta::Delta::Lineage(lineage) => {
+                let before = self.following.newest_key();
+                self.following.succeed(&lineage.links)?;
+                if self.following.newest_key() != before {
+                    self.forget_anchor(connection);
+                }
+                Ok(())
+            }
+            delta::Delta::Recovered(recovered) => {
+                // Before the step: cut short, nothing is noted.
+                self.forget_anchor(connection);
+                self.recover(&recovered).await
+            }
             delta::Delta::Behind(behind) => {
+                self.forget_anchor(connection);
                 // Not heard: a server that signs nothing keeps nobody fresh. Its cuts act.
                 let finding: Option<Finding> = serde_json::from_slice(&behind.finding).ok();
                 let observed = finding.map_or_else(String::new, |finding| finding.to_string());

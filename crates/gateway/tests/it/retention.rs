@@ -64,6 +64,21 @@ async fn what_the_server_has_goes_and_everything_says_so() {
     let sound = std::fs::read_to_string(&noted).unwrap();
     std::fs::write(&noted, sound.replace("\"size\":500", "\"size\":501")).unwrap();
     assert_eq!(code(ask(&dir, 5, true)), "PRUNE-NOT-ANCHORED");
+    // What the server said long ago, before it was restored from a backup perhaps; or nobody knows when.
+    let at = sound.split_once("\"at\":").unwrap();
+    let digits = at.1.trim_end_matches('}');
+    let days = |days: u64| (digits.parse::<u64>().unwrap() - days * 86_400_000).to_string();
+    for old in [
+        format!("{}\"at\":{}}}", at.0, days(2)),
+        format!("{}}}", at.0.trim_end_matches(',')),
+        format!("{}\"at\":9{digits}}}", at.0),
+    ] {
+        std::fs::write(&noted, old).unwrap();
+        assert_eq!(code(ask(&dir, 5, true)), "PRUNE-STALE");
+    }
+    Anchored::forget(&noted).unwrap();
+    Anchored::forget(&noted).unwrap();
+    assert_eq!(code(ask(&dir, 5, true)), "PRUNE-NOT-ANCHORED");
     std::fs::write(&noted, sound).unwrap();
 
     // The server's mirror, as a copy of before.

@@ -806,7 +806,7 @@ pub struct Proven {
     #[prost(bool, tag = "4")]
     pub refused: bool,
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Anchored {
     /// of the gateway's ledger
     #[prost(uint64, tag = "1")]
@@ -814,6 +814,9 @@ pub struct Anchored {
     /// of the anchor record in the server's
     #[prost(uint64, tag = "2")]
     pub index: u64,
+    /// of that record, as of an issuance
+    #[prost(bytes = "vec", tag = "3")]
+    pub receipt: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DelegateRequest {

@@ -288,10 +288,7 @@ impl Anchoring {
         self.agrees(note, checkpoint, known.as_ref()).await?;
         let is_it = |known: &GatewayRow| known.size == checkpoint.size && known.origin == origin;
         if let Some(known) = known.filter(is_it) {
-            return Ok(Some(Delta::Anchored(Anchored {
-                size: known.size,
-                index: known.anchor,
-            })));
+            return Ok(Some(self.anchored(known.size, known.anchor)));
         }
         let body = body::Anchor {
             gateway: self.svid.spiffe_id.clone(),
@@ -310,10 +307,18 @@ impl Anchoring {
         if let Some(row) = row {
             self.core.ledgers.anchored(&row);
         }
-        Ok(Some(Delta::Anchored(Anchored {
-            size: checkpoint.size,
+        Ok(Some(self.anchored(checkpoint.size, index)))
+    }
+
+    /// What the gateway is told, with the receipt by which it knows that the ledger says so. Without one it prunes nothing.
+    fn anchored(&self, size: u64, index: u64) -> Delta {
+        let receipt = self.core.journal.reader().receipt(index).ok();
+        let receipt = receipt.and_then(|receipt| receipt.encode().ok());
+        Delta::Anchored(Anchored {
+            size,
             index,
-        })))
+            receipt: receipt.unwrap_or_default(),
+        })
     }
 
     /// Links that the server's ledger does not tell of yet: durable with the first anchor that rests on them.
