@@ -22,6 +22,13 @@ pub enum StoreError {
         at: u64,
         what: String,
     },
+    /// Of a ledger whose oldest records were pruned: their hashes are in the tiles alone.
+    #[error(
+        "the tiles in {path}, which alone have the hashes of what was pruned, are damaged or lost: {what}. Nothing was \
+         changed; copy `tile` and `tiled` into the ledger's folder from a backup or from the server's mirror of it \
+         (`mirrors/…` in its data_dir)"
+    )]
+    Tiles { path: PathBuf, what: String },
     #[error(
         "the ledger has {found} records, but a checkpoint of {expected} is known: it was rolled \
          back. Run `trilith recover` if a backup was restored on purpose"
@@ -77,6 +84,7 @@ impl Code for StoreError {
             Self::Locked { .. } => "LEDGER-LOCKED",
             Self::EpochTaken { .. } => "LEDGER-EPOCH-TAKEN",
             Self::Corrupt { .. } => "LEDGER-SEGMENT-CORRUPT",
+            Self::Tiles { .. } => "LEDGER-TILES",
             Self::RolledBack { .. } => "LEDGER-ROLLED-BACK",
             Self::Forked { .. } => "LEDGER-FORKED",
             Self::NotOurs { .. } => "LEDGER-NOT-OURS",

@@ -50,7 +50,11 @@ impl Folder {
         let mut tries = TRIES;
         loop {
             match Self::attempt(dir, &options) {
-                Err(StoreError::Corrupt { .. } | StoreError::RolledBack { .. }) if tries > 1 => {
+                Err(
+                    StoreError::Corrupt { .. }
+                    | StoreError::RolledBack { .. }
+                    | StoreError::Tiles { .. },
+                ) if tries > 1 => {
                     tries -= 1;
                     std::thread::sleep(PAUSE);
                 }

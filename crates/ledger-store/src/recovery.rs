@@ -260,8 +260,11 @@ fn known_checkpoint(
     }
 }
 
+/// Where what was read leads to another tree than the last segment's.
+const ELSEWHERE: &str = "the earlier segments lead to another tree";
+
 /// The nodes that no durable tile holds. Tiles that do not lead to the tail's root are not used:
-/// all nodes then come from segments, and the tiler writes the tiles again.
+/// all nodes then come from segments, and the tiler writes the tiles again; of a pruned ledger they come from tiles alone.
 fn nodes(
     disk: &dyn Disk,
     dir: &Path,
@@ -272,15 +275,42 @@ fn nodes(
     let tiled = read_file(disk, &path, 64).map_err(StoreError::io("cannot read", &path))?;
     let tiled = tiled.and_then(|text| String::from_utf8(text).ok()?.trim_end().parse().ok());
     let tiled: u64 = tiled.unwrap_or(0);
+    let pruned = segments.first().is_some_and(|first| first.first() > 0);
+    let lost = |what: String| StoreError::Tiles {
+        path: dir.join("tile"),
+        what,
+    };
     if tiled > 0 && tiled.is_multiple_of(WIDTH) && tiled <= tail.frontier.size() {
-        let from_tiles = from_tiles(disk, dir, tiled)
-            .and_then(|(nodes, frontier)| extend(nodes, frontier, segments, tail));
+        let from_tiles = match from_tiles(disk, dir, tiled) {
+            Err(error) if pruned => return Err(lost(told(&error))),
+            read => read.and_then(|(nodes, frontier)| extend(nodes, frontier, segments, tail)),
+        };
         match from_tiles {
             Ok(nodes) => return Ok(nodes),
+            Err(StoreError::Corrupt { what, .. }) if pruned && what == ELSEWHERE => {
+                return Err(lost(format!(
+                    "up to record {tiled} they are not those of the signed head"
+                )));
+            }
+            Err(error) if pruned => return Err(error),
             Err(error) => tracing::warn!(%error, "the tiles are rebuilt from the segments"),
         }
     }
+    if pruned {
+        let path = path.display();
+        return Err(lost(format!(
+            "{path} is not there, or names no size of this ledger"
+        )));
+    }
     extend(Nodes::new(0), Frontier::new(), segments, tail)
+}
+
+/// What is wrong, without the advice for a segment.
+fn told(error: &StoreError) -> String {
+    match error {
+        StoreError::Corrupt { path, what, .. } => format!("{}: {what}", path.display()),
+        error => error.to_string(),
+    }
 }
 
 /// The partial upper levels of a tree of `tiled` records, and its frontier.
@@ -354,6 +384,6 @@ fn extend(
     if frontier.root() == tail.frontier.root() && frontier.size() == tail.frontier.size() {
         Ok(nodes)
     } else {
-        Err(active.corrupt(active.data, "the earlier segments lead to another tree"))
+        Err(active.corrupt(active.data, ELSEWHERE))
     }
 }

@@ -457,3 +457,37 @@ fn a_mirror_keeps_what_the_mirrored_ledger_has_pruned() {
     let stop: Stop = reader.record(5).unwrap().expect_body().unwrap();
     assert_eq!(stop.reason, "5");
 }
+
+/// What was pruned has its hashes in the tiles alone: one that is lost or changed is told as such, and not as damage of a
+/// segment that is sound; with the tiles of a copy it opens again.
+#[test]
+fn a_pruned_ledger_whose_tiles_are_damaged_says_so_and_opens_with_those_of_a_copy() {
+    let (dir, signer) = (tempfile::tempdir().unwrap(), signer());
+    let at = |name: &str| dir.path().join(name);
+    let ledger = open(dir.path(), &signer).unwrap();
+    fill(&ledger, 1_200);
+    prune(&ledger, 1_000).unwrap().unwrap();
+    ledger.close().unwrap();
+    let opened = || Folder::open(dir.path()).map(|_| ());
+    opened().unwrap();
+    for name in ["tile/0/001", "tiled"] {
+        let sound = std::fs::read(at(name)).unwrap();
+        let mut changed = sound.clone();
+        changed[0] ^= 1;
+        for bytes in [None, Some(changed)] {
+            match bytes {
+                None => std::fs::remove_file(at(name)).unwrap(),
+                Some(bytes) => std::fs::write(at(name), bytes).unwrap(),
+            }
+            let owner = open(dir.path(), &signer).map(|_| ());
+            for error in [opened().unwrap_err(), owner.unwrap_err()] {
+                assert_eq!(error.code(), "LEDGER-TILES", "{name}: {error}");
+                let told = error.to_string();
+                assert!(told.contains("copy `tile` and `tiled`"), "{told}");
+                assert!(!told.contains(".segment"), "{told}");
+            }
+        }
+        std::fs::write(at(name), &sound).unwrap();
+        opened().unwrap();
+    }
+}
