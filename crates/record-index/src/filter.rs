@@ -96,7 +96,11 @@ impl Filter {
     /// For the server's ledger (`issuances` absent), or another one.
     pub(crate) fn clauses(&self, trust_domain: &str, issuances: Option<&BTreeSet<u64>>) -> Clauses {
         let mut all = Vec::new();
-        let mut named = |dimension, names: Vec<String>| {
+        // One that cannot be read may be what is looked for.
+        let mut named = |dimension: Dimension, mut names: Vec<String>| {
+            if dimension != Dimension::Type && dimension != Dimension::Estate {
+                names.push(CUT.to_owned());
+            }
             all.push(Clause {
                 dimension,
                 terms: Terms::Named(names),

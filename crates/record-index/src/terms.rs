@@ -3,14 +3,15 @@
 //!
 //! A record of a session is about the session's identity, and an outcome about what its intent was about. A
 //! list that was cut may have held anything, so such a record is about [`CUT`] as well, and every search
-//! for a resource finds it.
+//! for a resource finds it; so does any search one whose body cannot be read.
 
 use ledger::body::{self, ActionOn, FactValue};
 use ledger::{Record, RecordType};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use store::index::{Batch, Dimension, Entry, SessionTerm, UseDelta};
 
-/// The resource of a record whose list of resources was cut. No resource is called so.
+/// The resource of a record whose list of resources was cut, and anything of one that cannot be read. Nothing is called
+/// so.
 pub(crate) const CUT: &str = "\u{1}cut";
 /// What stands in a record for columns that it has no room for.
 const ANY_COLUMN: &str = "Column::\"*\"";
@@ -101,16 +102,14 @@ impl Fold {
     ) -> Result<Vec<Term>, B::Error> {
         let mut terms = own_terms(index, record);
         match record.kind() {
-            RecordType::SessionStart => {
-                if let Ok(start) = record.expect_body::<body::SessionStart>() {
-                    self.begin(index, start, &mut terms, before)?;
-                }
-            }
-            RecordType::SessionEnd => {
-                if let Ok(end) = record.expect_body::<body::SessionEnd>() {
-                    terms.extend(self.session(&end.session, index, before)?);
-                }
-            }
+            RecordType::SessionStart => match record.expect_body::<body::SessionStart>() {
+                Ok(start) => self.begin(index, start, &mut terms, before)?,
+                Err(_) => terms.extend(unread()),
+            },
+            RecordType::SessionEnd => match record.expect_body::<body::SessionEnd>() {
+                Ok(end) => terms.extend(self.session(&end.session, index, before)?),
+                Err(_) => terms.extend(unread()),
+            },
             RecordType::Intent | RecordType::Decision => {
                 let operation = self.operation(index, record, before)?;
                 let at = time_of(record);
@@ -127,8 +126,8 @@ impl Fold {
                     self.remember(record.seq(), operation);
                 }
             }
-            RecordType::Outcome => {
-                if let Ok(outcome) = record.expect_body::<body::Outcome>() {
+            RecordType::Outcome => match record.expect_body::<body::Outcome>() {
+                Ok(outcome) => {
                     let intended = self.intended(index, record, outcome.intent.0, before)?;
                     terms.extend(intended.terms);
                     // Another outcome follows: only the last one counts.
@@ -138,7 +137,8 @@ impl Fold {
                         self.batch.outcomes.extend(uses.map(|on| (on, good)));
                     }
                 }
-            }
+                Err(_) => terms.extend(unread()),
+            },
             RecordType::Issuance => {
                 if let Ok(issuance) = record.expect_body::<body::Issuance>() {
                     for policy in issuance.policies {
@@ -228,7 +228,10 @@ impl Fold {
         before: &mut B,
     ) -> Result<Operation, B::Error> {
         let Some(told) = Told::of(record) else {
-            return Ok(Operation::default());
+            return Ok(Operation {
+                terms: unread().collect(),
+                ..Operation::default()
+            });
         };
         let mut terms = self.session(&told.session, index, before)?;
         let (on_behalf_of, proven) = told.chain();
@@ -413,9 +416,27 @@ fn own_terms(index: u64, record: &Record) -> Vec<Term> {
     if let Some(estate) = record.estate() {
         terms.push((Dimension::Estate, estate.version.to_string()));
     }
-    // A body of another shape than its type's says nothing more.
-    let _unread = body_terms(index, record, &mut terms);
+    if body_terms(index, record, &mut terms).is_err() {
+        terms.extend(unread());
+    }
     terms
+}
+
+/// What a record may be about whose body this version cannot read: one field more, and nothing else is sure. Every search
+/// by what a body says finds it.
+fn unread() -> impl Iterator<Item = Term> {
+    let of_bodies = [
+        Dimension::Identity,
+        Dimension::Behalf,
+        Dimension::Issuance,
+        Dimension::Machine,
+        Dimension::Code,
+        Dimension::Resource,
+        Dimension::Action,
+        Dimension::Decision,
+        Dimension::Policy,
+    ];
+    of_bodies.into_iter().map(|of| (of, CUT.to_owned()))
 }
 
 fn body_terms(

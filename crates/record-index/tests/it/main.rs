@@ -14,4 +14,5 @@ mod columns;
 mod completeness;
 mod lacking;
 mod searching;
+mod unread;
 mod world;
