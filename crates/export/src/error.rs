@@ -36,6 +36,7 @@ impl Error {
                 | Self::Ledger(
                     StoreError::Corrupt { .. }
                         | StoreError::RolledBack { .. }
+                        | StoreError::Tiles { .. }
                         | StoreError::Forked { .. }
                 )
         )
