@@ -13,6 +13,31 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Files that are open at once.
 const TOGETHER: usize = 64;
 
+/// Where it stands what is about to be put, by its name and the size of the ledger then.
+const INTENDED: &str = "intended";
+
+/// A blob that is about to be put, or was, and that no record may name yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Intended {
+    pub sha256: HexDigest,
+    /// The first record that can name it.
+    pub from: u64,
+}
+
+impl Intended {
+    fn name(&self) -> String {
+        format!("{}-{}", self.sha256, self.from)
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let (sha256, from) = name.split_once('-')?;
+        Some(Self {
+            sha256: sha256.parse().ok()?,
+            from: from.parse().ok()?,
+        })
+    }
+}
+
 /// A blob that has no name yet.
 struct Written {
     file: Box<dyn DiskFile>,
@@ -55,6 +80,48 @@ impl Blobs {
     pub fn put(&self, bytes: &[u8]) -> Result<BlobRef, StoreError> {
         self.put_some(&[bytes])?;
         Ok(BlobRef::of(bytes))
+    }
+
+    /// As [`Blobs::put`], of what only a record from `from` on will name. If none does, because whoever puts it ends
+    /// before, the next start finds it by [`Blobs::intended`]: nothing else would, and nobody could erase it. `None`: it
+    /// was there before.
+    pub fn put_intended(&self, bytes: &[u8], from: u64) -> Result<Option<Intended>, StoreError> {
+        let sha256 = HexDigest::of(bytes);
+        if self.get(&sha256)?.is_some() {
+            return Ok(None);
+        }
+        let intended = Intended { sha256, from };
+        let dir = self.dir.join(INTENDED);
+        let made = self.disk.create_dir_all(&dir);
+        made.and_then(|()| self.disk.create(&dir.join(intended.name())))
+            .and_then(|file| file.sync())
+            .and_then(|()| self.disk.sync_dir(&dir))
+            .and_then(|()| self.disk.sync_dir(&self.dir))
+            .map_err(StoreError::io("cannot write", &dir))?;
+        self.put(bytes)?;
+        Ok(Some(intended))
+    }
+
+    /// What was put by [`Blobs::put_intended`] and not settled.
+    pub fn intended(&self) -> Result<Vec<Intended>, StoreError> {
+        let dir = self.dir.join(INTENDED);
+        let names = self.disk.list(&dir);
+        let names = names.map_err(StoreError::io("cannot list", &dir))?;
+        Ok(names
+            .iter()
+            .filter_map(|name| Intended::parse(name))
+            .collect())
+    }
+
+    /// A record names it, or it was removed.
+    pub fn settle(&self, intended: &Intended) -> Result<(), StoreError> {
+        let path = self.dir.join(INTENDED).join(intended.name());
+        match self.disk.remove(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::io("cannot remove", &path)(error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// As [`Blobs::put`] for all of `many`. The disk is waited for once for many of them: what is written before

@@ -45,7 +45,7 @@ mod segment;
 mod tiler;
 
 pub use append::{Append, AppendMany, Committed};
-pub use blobs::Blobs;
+pub use blobs::{Blobs, Intended};
 pub use disk::{Disk, DiskFile, RealDisk, read_file, replace};
 pub use error::StoreError;
 pub use head::{Head, Heads};

@@ -30,7 +30,7 @@ use arc_swap::ArcSwapOption;
 use facts::{Affirmed, Finding, Timestamp};
 use ledger::body::{self, TargetKind, VerdictOutcome};
 use ledger::{Commitment, Digest, Draft, HexDigest, LedgerKey, RecordBuilder, Salt, Stamp};
-use ledger_store::{Blobs, Committed, StoreError};
+use ledger_store::{Blobs, Committed, Intended, StoreError};
 use spiffe_core::{SpiffeId, TrustDomain};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -221,6 +221,29 @@ impl Core {
         self.keeping(move |blobs| blobs.put_all(&many)).await
     }
 
+    /// As [`Core::put_blob`], of what people write and have erased: if no record comes to name it, the next start
+    /// removes it.
+    pub(crate) async fn put_intended(
+        &self,
+        bytes: Vec<u8>,
+    ) -> Result<(ledger::body::BlobRef, Option<Intended>), Refusal> {
+        let from = self.journal.reader().size();
+        self.keeping(move |blobs| {
+            let intended = blobs.put_intended(&bytes, from)?;
+            Ok((ledger::body::BlobRef::of(&bytes), intended))
+        })
+        .await
+    }
+
+    /// Records name these now. What is left of it is looked at by the next start.
+    pub(crate) async fn named(&self, intended: Vec<Intended>) {
+        let settled =
+            self.keeping(move |blobs| intended.iter().try_for_each(|one| blobs.settle(one)));
+        if let Err(refusal) = settled.await {
+            tracing::warn!(%refusal, "what was put is left to the next start");
+        }
+    }
+
     async fn keeping<T: Send + 'static>(
         &self,
         put: impl FnOnce(&Blobs) -> Result<T, StoreError> + Send + 'static,
@@ -245,7 +268,15 @@ impl Core {
             return Ok(commit);
         }
         let opening = self.opening(&digest, &value)?;
-        let kept = self.put_blob(opening).await?;
+        let mut kept = self.put_blob(opening).await?;
+        // INVARIANT: nothing is removed before a record says so. An erasure that came between the question and the put
+        // has removed what was not there yet; one that is only marked removes this with the rest.
+        while self.state().erased(&kept.sha256).is_some() {
+            self.keeping(move |blobs| blobs.remove_all(&[kept.sha256]))
+                .await?;
+            let opening = self.opening(&digest, &value)?;
+            kept = self.put_blob(opening).await?;
+        }
         let commit = Commitment(Digest(kept.sha256.0));
         if let Ok(mut known) = self.committed.write() {
             if known.len() >= COMMITTED {

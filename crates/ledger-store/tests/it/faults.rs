@@ -362,3 +362,36 @@ fn blobs_that_were_kept_together_survive_a_crash_and_none_is_half_there() {
         }
     }
 }
+
+/// What is there and may have no record is known to be so, wherever it was cut short.
+#[test]
+fn a_blob_that_no_record_names_yet_is_found_wherever_its_put_was_cut_short() {
+    let open = |disk: &MemoryDisk| {
+        Blobs::open(Path::new("/blobs"), 1_000, Arc::new(disk.clone())).unwrap()
+    };
+    for fault in [Fault::FailedNotStored, Fault::FailedAndStored, Fault::Short] {
+        for after in 0.. {
+            let disk = MemoryDisk::default();
+            let blobs = open(&disk);
+            disk.fail(after, fault);
+            let put = blobs.put_intended(b"login", 7);
+            for dice in [0, 1, 2, 3] {
+                let blobs = open(&disk.crash(|_| dice));
+                let there = blobs.get(&HexDigest::of(b"login")).unwrap().is_some();
+                let intended = blobs.intended().unwrap();
+                assert!(
+                    !there || intended.len() == 1,
+                    "{fault:?} {after}: nobody knows of it"
+                );
+                for one in &intended {
+                    assert_eq!((one.sha256, one.from), (HexDigest::of(b"login"), 7));
+                    blobs.settle(one).unwrap();
+                }
+                assert!(blobs.intended().unwrap().is_empty());
+            }
+            if put.is_ok() {
+                break;
+            }
+        }
+    }
+}

@@ -20,6 +20,7 @@ use estate::{Action, Administrator, Estate, EstateFiles, ResourceRef, Severity};
 use facts::Finding;
 use ledger::body::{self, Body as _};
 use ledger::{Decimal, HexDigest};
+use ledger_store::Intended;
 use proto::v1;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -363,6 +364,8 @@ struct Ready {
     document: Value,
     proof_index: Option<u64>,
     approval_index: Option<Decimal>,
+    /// What was put for these records.
+    intended: Vec<Intended>,
 }
 
 /// Plans, proves, and records why the version may be; `applying` is held.
@@ -414,17 +417,21 @@ async fn prepared(
         .parse()
         .map_err(|_| Refusal::Invalid(Finding::new("ESTATE-VERSION", "not a digest")))?;
     let blob: Arc<[u8]> = planned.blob.as_slice().into();
-    let named = core.put_blob(planned.blob).await?;
+    let mut intended = Vec::new();
+    let (named, new) = core.put_intended(planned.blob).await?;
+    intended.extend(new);
     let proved = serde_json::to_vec(&report.document)
         .map_err(|error| Refusal::internal("writing the proof", &error))?;
-    let proved = core.put_blob(proved).await?;
+    let (proved, new) = core.put_intended(proved).await?;
+    intended.extend(new);
     // The proof may have taken minutes.
     again(core, admitted).await?;
 
     let by = |record: ledger::RecordBuilder| draft(record.actor(&admitted.name(), admitted.auth));
     let mut approval_index = None;
     if let Some(approval) = planned.approval {
-        let named = core.put_blob(approval.subject.clone()).await?;
+        let (named, new) = core.put_intended(approval.subject.clone()).await?;
+        intended.extend(new);
         let approval = by(approval.record(version, old.as_deref(), named).record())?;
         let detail = format!("version {version}: what it does to invariants is signed by two");
         let committed = core.append(vec![act(admitted, &detail)?, approval]).await?;
@@ -470,6 +477,7 @@ async fn prepared(
         document: planned.document,
         proof_index,
         approval_index,
+        intended,
     })))
 }
 
@@ -483,10 +491,12 @@ async fn in_force(core: &Arc<Core>, admitted: &Admitted, ready: Ready) -> Result
         mut document,
         proof_index,
         approval_index,
+        intended,
     } = ready;
     // INVARIANT: right before the record, after all that waits.
     again(core, admitted).await?;
     let committed = core.journal.append_one(entry).await?;
+    core.named(intended).await;
     let current = Arc::new(Current::new(estate, committed.index(), version));
     let installing = (Arc::clone(core), Arc::clone(&current));
     tokio::task::spawn_blocking(move || install(&installing.0, &installing.1))

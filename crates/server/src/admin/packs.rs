@@ -490,7 +490,9 @@ impl<'a> Collector<'a> {
                 self.tells(0, index, &record);
             }
             let opening = issuance.map(|issuance| HexDigest(issuance.commit.0.0));
-            if let Some(digest) = opening
+            // A file that an erasure left behind is none that anybody is shown.
+            let shown = opening.filter(|digest| self.core.state().erased(digest).is_none());
+            if let Some(digest) = shown
                 && let Some(content) = self
                     .core
                     .blobs

@@ -31,6 +31,7 @@ use proto::v1::node_message::Message;
 use proto::v1::node_update::Update;
 use proto::v1::{self, NodeMessage, NodeUpdate};
 use spiffe_core::SpiffeId;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::{self, error::SendTimeoutError};
@@ -78,6 +79,7 @@ pub(super) fn start(
         updates,
         permits: Arc::new(Semaphore::new(AT_ONCE)),
         keeps: Mutex::default(),
+        greeted: AtomicBool::new(false),
     };
     tokio::spawn(session.run(inbound));
     ReceiverStream::new(outbound)
@@ -91,6 +93,8 @@ struct Session {
     permits: Arc<Semaphore>,
     /// Of an agent that wants to hear of witnesses.
     keeps: Mutex<Option<Keeps>>,
+    /// It has said what its lineage is.
+    greeted: AtomicBool,
 }
 
 impl Session {
@@ -185,11 +189,14 @@ impl Session {
     fn take(&self, message: Message, place: OwnedSemaphorePermit) -> Result<(), Refusal> {
         match message {
             Message::Hello(hello) => {
-                drop(elsewhere::heard(
-                    &self.core,
-                    &self.caller.node.name,
-                    &hello.lineage,
-                ));
+                // Once a stream: each link costs the verifying of two signatures.
+                if !self.greeted.swap(true, Ordering::Relaxed) {
+                    drop(elsewhere::heard(
+                        &self.core,
+                        &self.caller.node.name,
+                        &hello.lineage,
+                    ));
+                }
                 let bundle = self.core.bundle();
                 let bundle = (bundle.sequence != hello.bundle_sequence).then_some(bundle);
                 let (core, caller) = (Arc::clone(&self.core), Arc::clone(&self.caller));
@@ -205,8 +212,13 @@ impl Session {
                 });
             }
             Message::Keeps(keeps) => {
-                let begun = Some(Keeps::begin(keeps.size));
-                *self.keeps.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+                {
+                    let mut kept = self.keeps.lock().unwrap_or_else(PoisonError::into_inner);
+                    match kept.as_mut() {
+                        Some(kept) => kept.again(keeps.size),
+                        None => *kept = Some(Keeps::begin(keeps.size)),
+                    }
+                }
                 self.tell_witnessed();
             }
             Message::Wanted(_) => {

@@ -267,6 +267,10 @@ impl Opened {
                 "what records say to be erased was there, and is gone now"
             );
         }
+        let left = unnamed(&blobs, ledger.reader())?;
+        if left > 0 {
+            tracing::warn!(left, "what no record names was there, and is gone now");
+        }
         let Opening {
             keys,
             alone,
@@ -297,6 +301,37 @@ impl Opened {
 pub(super) fn blobs(config: &Config) -> Result<Blobs, StartError> {
     let dir = config.data_dir.join("blobs");
     Ok(Blobs::open(&dir, LARGEST_BLOB, Arc::new(RealDisk))?)
+}
+
+/// Removes what was put for records that never came: nobody could erase it, since no record names it.
+fn unnamed(blobs: &Blobs, reader: &Reader) -> Result<u64, StartError> {
+    let mut removed = 0;
+    for one in blobs.intended()? {
+        // Of a ledger that was rolled back nothing is known of what came behind.
+        if one.from > reader.size() {
+            continue;
+        }
+        let name = one.sha256.to_string();
+        let (mut index, mut named) = (one.from, false);
+        while index < reader.size() && !named {
+            index = reader.next_there(index);
+            let records = reader.read(index..reader.size())?;
+            if records.is_empty() {
+                break;
+            }
+            let has = |record: &Vec<u8>| {
+                let mut windows = record.windows(name.len());
+                windows.any(|window| window == name.as_bytes())
+            };
+            named = records.iter().any(has);
+            index = index.saturating_add(u64::try_from(records.len()).unwrap_or(u64::MAX));
+        }
+        if !named {
+            removed += blobs.remove_all(&[one.sha256])?;
+        }
+        blobs.settle(&one)?;
+    }
+    Ok(removed)
 }
 
 /// Erases the certificates that go with those openings that are still there. They go first, so that a start which is

@@ -664,3 +664,32 @@ fn append(dir: &std::path::Path, draft: ledger::Draft) {
     .unwrap();
     ledger.append(draft).wait().unwrap();
 }
+
+/// A version whose apply was cut short was kept, named by no record: no erasure found it, and no start took it away.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_for_a_record_that_never_came_is_gone_after_the_next_start() {
+    let mut fixture = Fixture::start().await;
+    let folder = fixture.dir.path().join("data/blobs");
+    let applied = fixture.records(&["estate-version"]).await;
+    let blob = |(_, record): &(u64, serde_json::Value)| {
+        let sha256 = record["body"]["blob"]["sha256"].as_str().unwrap();
+        sha256.parse::<ledger::HexDigest>().unwrap()
+    };
+    let named = blob(applied.last().unwrap());
+    fixture.stop().await;
+    // As a server that was killed right after each of them was put: one before its record, one after it.
+    let disk = Arc::new(ledger_store::RealDisk);
+    let blobs = ledger_store::Blobs::open(&folder, 1 << 20, disk).unwrap();
+    assert!(blobs.intended().unwrap().is_empty());
+    let login = b"login = ada.lovelace@example.org";
+    let intended = blobs.put_intended(login, 1).unwrap().unwrap();
+    std::fs::write(folder.join(format!("intended/{named}-1")), "").unwrap();
+    // Of what a ledger that was put back does not reach, nothing is known.
+    let behind = format!("intended/{}-1000000", ledger::HexDigest::of(b"behind"));
+    std::fs::write(folder.join(&behind), "").unwrap();
+    fixture.go_on().await;
+    assert_eq!(blobs.get(&intended.sha256).unwrap(), None);
+    assert!(blobs.get(&named).unwrap().is_some());
+    assert_eq!(blobs.intended().unwrap().len(), 1);
+    assert!(folder.join(behind).exists());
+}
