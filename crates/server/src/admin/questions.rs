@@ -1,23 +1,22 @@
 //! Questions: what runs, who can, what can, why, and what a verdict said.
 
+mod recorded;
+
+use self::recorded::recorded;
 use super::estates::blob;
-use super::records::{Source, sources};
-use super::tokens;
 use crate::core::Core;
 use crate::current::Current;
 use crate::delegating::live;
 use crate::refusal::Refusal;
 use estate::{
-    Accesses, Action, Chain, Cursor, CursorError, Estate, EstateFiles, Explanation, Page, Request,
-    ResourceRef,
+    Accesses, Action, Chain, Cursor, CursorError, Estate, EstateFiles, Page, Request, ResourceRef,
 };
-use facts::{Fact, FactSet, Finding, Source as FactSource, Timestamp, Value as FactText};
-use ledger::body::{self, FactValue};
-use ledger::{Record, RecordType};
+use facts::{FactSet, Finding, Timestamp};
+use ledger::body;
 use ledger_store::StoreError;
 use proto::v1;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(super) fn status(core: &Core) -> Value {
@@ -427,233 +426,6 @@ fn latest_facts(core: &Core, current: &Current, path: &str) -> FactSet {
         .unwrap_or_default()
 }
 
-/// A decision that a gateway recorded: by place, `origin:index`, or by the id that its client saw.
-struct Found {
-    ledger: String,
-    index: u64,
-    record: Record,
-    session: Option<body::SessionStart>,
-}
-
-fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
-    let found = find(core, id)?;
-    let record = &found.record;
-    let actions: Vec<body::ActionOn> = match record.kind() {
-        RecordType::Intent => record
-            .expect_body::<body::Intent>()
-            .map(|body| body.actions),
-        RecordType::Decision => record
-            .expect_body::<body::Decision>()
-            .map(|body| body.actions),
-        _ => return Err(unknown(id)),
-    }
-    .map_err(|error| Refusal::internal("reading a recorded decision", &error))?;
-    let estate = version_of(core, record)?;
-    let about = about(record)?;
-    // Of an answer to a question the actor is who asked.
-    let principal = match (&about, &found.session) {
-        (Some(about), _) => about.spiffe_id.clone(),
-        (None, Some(start)) => start.spiffe_id.clone(),
-        (None, None) => record.actor().to_owned(),
-    };
-    let prefix = format!("spiffe://{}/", core.trust_domain);
-    let path = principal
-        .strip_prefix(&prefix)
-        .unwrap_or(&principal)
-        .to_owned();
-    let shown = about.as_ref().map_or_else(
-        || found.session.as_ref().and_then(|start| start.issuance),
-        |about| about.issuance,
-    );
-    let mut facts = shown
-        .map(|index| issued_facts(core, index.0))
-        .transpose()?
-        .unwrap_or_default();
-    for (name, value) in about.iter().flat_map(|about| &about.stated) {
-        let at = Timestamp::from_millis(record.stamp().wall);
-        facts.state(name, value_of(value), FactSource::Asserted, at);
-    }
-    // On whose behalf it was asked: every hop was decided, and every delegation between them.
-    let others = tokens::acted_for(core, record, about.as_ref())?;
-    let chain = tokens::chain(core, &others, &path)?;
-    let mut earlier = BTreeMap::new();
-    for one in &others {
-        if let Some(index) = one.issuance {
-            let path = one.spiffe_id.strip_prefix(&prefix);
-            let path = path.unwrap_or(&one.spiffe_id).to_owned();
-            earlier.insert(path, issued_facts(core, index.0)?);
-        }
-    }
-    let mut links = Vec::new();
-    let mut explanations: Vec<Explanation> = Vec::new();
-    for on in &actions {
-        // By what the estate knew then; a name that it cannot have had is a record of somebody else's.
-        let action: Action = on
-            .action
-            .parse()
-            .map_err(|error| Refusal::internal("reading a decision", &error))?;
-        for name in &on.resources {
-            let Ok(resource) = name.parse() else {
-                continue;
-            };
-            let of_chain = estate.why_chain(&chain, action, &resource, &facts, &earlier);
-            explanations.extend(of_chain.hops);
-            links.extend(tokens::told(&of_chain.links, &others));
-        }
-    }
-    // A denial first: it is what the whole came to.
-    explanations.sort_by_key(|explanation| explanation.decision.allow);
-    let body: Value = serde_json::from_str(record.body()).unwrap_or_default();
-    // An intent was let through by the policies; a decision was not, unless it was refused for what it
-    // is and not for whom it touches.
-    let again = explanations
-        .iter()
-        .all(|explanation| explanation.decision.allow);
-    let agrees = record.kind() != RecordType::Intent || again;
-    Ok(json!({
-        "record": {
-            "id": format!("{}:{}", found.ledger, found.index),
-            "ledger": found.ledger,
-            "index": found.index,
-            "type": record.kind().as_str(),
-            "time": Timestamp::from_millis(record.stamp().wall).to_string(),
-            "actor": principal,
-            "estate": record.estate().map(|estate| json!({
-                "version": estate.version.to_string(), "index": estate.index,
-            })),
-            "issuance": shown.map(|index| index.0),
-            "body": body,
-        },
-        "facts": facts.iter().collect::<Vec<_>>(),
-        "agrees": agrees,
-        "explanation": explanations.first(),
-        "explanations": explanations,
-        "links": links,
-    }))
-}
-
-fn unknown(id: &str) -> Refusal {
-    Refusal::Unknown(
-        Finding::new(
-            "DECISION-UNKNOWN",
-            "no decision of that id is recorded here",
-        )
-        .expected("LEDGER:INDEX of an intent or decision, or the id that a client was shown")
-        .observed(id.to_owned())
-        .next("a gateway's records arrive within seconds: try again, or trilith ledger search"),
-    )
-}
-
-fn find(core: &Core, id: &str) -> Result<Found, Refusal> {
-    if let Some((ledger, index)) = id.rsplit_once(':')
-        && let Ok(index) = index.parse::<u64>()
-        && let Ok(sources) = sources(core, ledger)
-        && let Some(source) = sources.into_iter().next()
-        && let Ok(record) = source.reader.record(index)
-        && matches!(record.kind(), RecordType::Intent | RecordType::Decision)
-    {
-        let session = session_of(&source, &record, index)?;
-        return Ok(Found {
-            ledger: source.name,
-            index,
-            record,
-            session,
-        });
-    }
-    for source in sources(core, "*")? {
-        let mut from = 0;
-        loop {
-            let records = source
-                .reader
-                .read(from..from + 4_096)
-                .map_err(|error| Refusal::internal("reading records", &error))?;
-            if records.is_empty() {
-                break;
-            }
-            for bytes in records {
-                let index = from;
-                from += 1;
-                let Some(record) = decision_of(bytes, id) else {
-                    continue;
-                };
-                let session = session_of(&source, &record, index)?;
-                return Ok(Found {
-                    ledger: source.name,
-                    index,
-                    record,
-                    session,
-                });
-            }
-        }
-    }
-    Err(unknown(id))
-}
-
-fn decision_of(bytes: Vec<u8>, id: &str) -> Option<Record> {
-    let record = Record::from_vec(bytes).ok()?;
-    if !matches!(record.kind(), RecordType::Intent | RecordType::Decision) {
-        return None;
-    }
-    let body: Value = serde_json::from_str(record.body()).ok()?;
-    (body.get("decision").and_then(Value::as_str) == Some(id)).then_some(record)
-}
-
-/// The start of the session that `record` belongs to, sought backwards.
-fn session_of(
-    source: &Source,
-    record: &Record,
-    index: u64,
-) -> Result<Option<body::SessionStart>, Refusal> {
-    let body: Value = serde_json::from_str(record.body()).unwrap_or_default();
-    let Some(session) = body.get("session").and_then(Value::as_str) else {
-        return Ok(None);
-    };
-    let mut end = index;
-    while end > 0 {
-        let from = end.saturating_sub(4_096);
-        let records = source
-            .reader
-            .read(from..end)
-            .map_err(|error| Refusal::internal("reading records", &error))?;
-        let start = records
-            .into_iter()
-            .filter_map(|bytes| Record::from_vec(bytes).ok())
-            .filter(|record| record.kind() == RecordType::SessionStart)
-            .filter_map(|record| record.expect_body::<body::SessionStart>().ok())
-            .find(|start| start.session == session);
-        if start.is_some() {
-            return Ok(start);
-        }
-        end = from;
-    }
-    Ok(None)
-}
-
-/// The estate that a record was decided under.
-fn version_of(core: &Core, record: &Record) -> Result<Estate, Refusal> {
-    let version = record.estate().ok_or_else(|| {
-        Refusal::Precondition(Finding::new(
-            "DECISION-ESTATE",
-            "the decision was made without an estate",
-        ))
-    })?;
-    let row = {
-        let state = core.state();
-        state
-            .estates()
-            .find(|row| row.index == version.index)
-            .cloned()
-    };
-    let row = row.ok_or_else(|| {
-        Refusal::Unknown(
-            Finding::new("ESTATE-VERSION-UNKNOWN", "there was no such version")
-                .observed(version.version.to_string())
-                .next(super::estates::VERSIONS),
-        )
-    })?;
-    compile(&blob(core, &row.blob)?)
-}
-
 pub(super) fn compile(blob: &[u8]) -> Result<Estate, Refusal> {
     let unreadable = |what: String| {
         Refusal::Unavailable(
@@ -672,48 +444,6 @@ pub(super) fn compile(blob: &[u8]) -> Result<Estate, Refusal> {
                 .map_or_else(String::new, ToString::to_string),
         )
     })
-}
-
-/// The facts that an issuance record shows, as gateways take them.
-fn issued_facts(core: &Core, index: u64) -> Result<FactSet, Refusal> {
-    let record = core
-        .journal
-        .reader()
-        .record(index)
-        .map_err(|error| Refusal::internal("reading an issuance", &error))?;
-    let issuance: body::Issuance = record
-        .expect_body()
-        .map_err(|error| Refusal::internal("reading an issuance", &error))?;
-    Ok(issuance
-        .facts
-        .into_iter()
-        .map(|(name, value)| Fact {
-            name,
-            value: value_of(&value),
-            source: FactSource::Verified,
-            observed_at: Timestamp::from_millis(issuance.evidence_time),
-        })
-        .collect())
-}
-
-fn value_of(value: &FactValue) -> FactText {
-    match value {
-        FactValue::Bool(value) => FactText::Bool(*value),
-        FactValue::Integer(value) => FactText::Integer(*value),
-        FactValue::Text(value) => FactText::Text(value.clone()),
-        FactValue::List(values) => FactText::List(values.clone()),
-    }
-}
-
-/// Of an answer to somebody's question: whom it was about.
-fn about(record: &Record) -> Result<Option<body::About>, Refusal> {
-    if record.kind() != RecordType::Decision {
-        return Ok(None);
-    }
-    let decision: body::Decision = record
-        .expect_body()
-        .map_err(|error| Refusal::internal("reading a recorded decision", &error))?;
-    Ok(decision.about)
 }
 
 /// A verdict with all its facts.
