@@ -110,7 +110,9 @@ fn is_notable(record: &Record) -> bool {
         | Kind::JoinRefused
         | Kind::AssumeRefused
         | Kind::Lock
-        | Kind::Revocation => true,
+        | Kind::Revocation
+        | Kind::Misbehaviour
+        | Kind::Erasure => true,
         Kind::Decision | Kind::Admin => !ocsf::allowed(record),
         _ => false,
     }

@@ -425,6 +425,11 @@ async fn a_gateway_that_was_away_during_the_recovery_steps_over_when_it_comes() 
 async fn a_fork_that_a_gateway_has_followed_blocks_the_next_start_too() {
     let mut scene = Scene::set().await;
     scene.followed().await;
+    let noted = scene.gateway.data_dir.join("anchored.json");
+    until("the gateway notes what is anchored", async || {
+        noted.exists()
+    })
+    .await;
     scene.back_up().await;
     payments(&scene.machine, "late").await;
     scene.followed().await;
@@ -439,6 +444,8 @@ async fn a_fork_that_a_gateway_has_followed_blocks_the_next_start_too() {
         scene.fixture.status().await["signing"]["code"] == "SERVER-BEHIND-PEER"
     })
     .await;
+    // What the server of before had anchored, this one may not have: nothing of it is pruned.
+    until("the gateway takes its note back", async || !noted.exists()).await;
     scene.close_gateway().await;
     scene.fixture.stop().await;
     scene.start().await;
