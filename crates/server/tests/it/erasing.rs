@@ -9,7 +9,7 @@ use crate::harness::{
     program,
 };
 use crate::kernel::{Kernel, question};
-use crate::packs::{trust, verified};
+use crate::packs::{pack, trust, verified};
 use crate::surviving::{copy, spawn};
 use estate::{ApprovalSubject, EstateFiles};
 use proto::v1;
@@ -290,7 +290,7 @@ async fn what_a_standing_svid_was_issued_on_stays_until_it_is_revoked() {
     assert_eq!(kinds(&plan, "kept"), ["opening"], "{plan}");
     assert!(plan["in_clear"].as_u64().unwrap() >= 2, "{plan}");
     revoke(&fixture, "payments/job").await;
-    assert!(blob(&fixture, &opening).exists());
+    let erased = std::fs::read(blob(&fixture, &opening)).unwrap();
     erase(&fixture, of("payments/api", true)).await.unwrap();
     assert!(!blob(&fixture, &opening).exists());
     // The machine's own is needed: it is admitted, and the estate is in force.
@@ -320,6 +320,15 @@ async fn what_a_standing_svid_was_issued_on_stays_until_it_is_revoked() {
     assert!(report.is_complete(), "{:?}", report.doubts);
     assert_eq!(report.erased.len(), 1);
     assert!(verified(&fixture, &record(later)).await.erased.is_empty());
+
+    // A file that came after its erasure, or was put back, is shown to nobody.
+    std::fs::write(blob(&fixture, &opening), &erased).unwrap();
+    let kept = std::fs::read(blob(&fixture, &other)).unwrap();
+    for (index, content, shown) in [(index, &erased, false), (later, &kept, true)] {
+        let pack = pack(&fixture, &record(index)).await;
+        let mut windows = pack.windows(content.len());
+        assert_eq!(windows.any(|window| window == content), shown, "{index}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
