@@ -4,6 +4,7 @@ use crate::core::Core;
 use crate::refusal::Refusal;
 use facts::Finding;
 use ledger::{Base64, Checkpoint, Digest, Hash, LedgerKey, lineage};
+use ledger::witness::origin_hash;
 use ledger_store::{Mirror, Options, Reader, StoreError};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -165,8 +166,7 @@ impl Mirrors {
 
     /// An origin is a stranger's text: it names no path. That of the first log, so that what is here stays where it is.
     fn path(&self, origin: &str) -> PathBuf {
-        let name = crypto::hex::encode(&crypto::sha256(origin.as_bytes()));
-        self.dir.join(name)
+        self.dir.join(origin_hash(origin).to_string())
     }
 
     fn opened(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Kept>>> {

@@ -357,12 +357,6 @@ impl State {
         self.estates.values()
     }
 
-    /// The version that was current when the record `index` was made.
-    #[must_use]
-    pub fn estate_at(&self, index: u64) -> Option<&EstateRow> {
-        self.estates.range(..=index).next_back().map(|(_, row)| row)
-    }
-
     /// The current bundle.
     #[must_use]
     pub fn bundle(&self) -> Option<&BundleRow> {
