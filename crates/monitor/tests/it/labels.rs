@@ -257,8 +257,14 @@ async fn a_record_that_was_denied_and_that_the_owner_hears_of_later_convicts_the
     let forgetful = owner(&["spiffe://example.org/other"], &[]);
     let forgetful = Owners::new(vec![(forgetful, LabelKey::new([ADA; 32]))]);
     site.label(Some(forgetful.unwrap()));
-    let mut ada = Owner::of(ADA, &[site.url()], "", "known = \"FOLDER/known\"\n");
-    std::fs::write(ada.known(), "").unwrap();
+    let mut ada = {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("known"), "").unwrap();
+        let labels = "known = \"FOLDER/known\"\n";
+        let config = labelled(folder.path(), ADA, &[site.url()], "", labels);
+        let monitor = Monitor::open(config).unwrap();
+        Owner { folder, monitor }
+    };
     ada.monitor.round(at(0)).await.unwrap();
     assert_eq!(ada.told(), Vec::<u64>::new());
     // The server says otherwise now, of wider tiles as well: what it has signed is not forgotten for that.
