@@ -3,8 +3,8 @@
 use crate::core::Core;
 use crate::refusal::Refusal;
 use facts::Finding;
-use ledger::{Base64, Checkpoint, Digest, Hash, LedgerKey, lineage};
 use ledger::witness::origin_hash;
+use ledger::{Base64, Checkpoint, Digest, Hash, LedgerKey, lineage};
 use ledger_store::{Mirror, Options, Reader, StoreError};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
