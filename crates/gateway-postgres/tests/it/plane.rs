@@ -616,7 +616,10 @@ impl Plane {
         match message {
             Message::Head(head) => {
                 let size = head.checkpoint.lines().nth(1)?.parse().ok()?;
-                Some(delta::Delta::Anchored(Anchored { size, index: 0 }))
+                Some(delta::Delta::Anchored(Anchored {
+                    size,
+                    ..Anchored::default()
+                }))
             }
             Message::Prove(prove) => {
                 let proof = self.ledger.reader().consistency(prove.size, prove.new_size);
