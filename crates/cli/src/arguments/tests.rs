@@ -90,7 +90,7 @@ fn a_server_that_nobody_told_of_a_socket_is_found_where_it_puts_it() {
     std::fs::write(&usual, "").unwrap();
     assert_eq!(elsewhere(&usual, &own), None, "the usual one comes first");
     // It is what the documented data_dir makes of the server's default.
-    let example = include_str!("../../../docs/operate/first-service.md");
+    let example = include_str!("../../../../docs/operate/first-service.md");
     let data_dir = Path::new(SERVERS_OWN).parent().unwrap().display();
     assert!(example.contains(&format!("data_dir = \"{data_dir}\"")));
 }
