@@ -38,6 +38,8 @@ impl Error {
                         | StoreError::RolledBack { .. }
                         | StoreError::Tiles { .. }
                         | StoreError::Forked { .. }
+                        | StoreError::NotOurs { .. }
+                        | StoreError::Record(_)
                 )
         )
     }

@@ -152,7 +152,8 @@ async fn what_follows_does_not_go_on_for_ever_without_a_ledger_that_is_damaged()
     options.follow = true;
     // From the start, and the server's own.
     let mut bytes = sound.clone();
-    let text = b"trust_domain";
+    // In the first commit's checkpoint, behind its records.
+    let text = b"example.org/server\n1\n";
     let at = bytes.windows(text.len()).position(|window| window == text);
     bytes[at.unwrap()] ^= 1;
     std::fs::write(&first, &bytes).unwrap();
