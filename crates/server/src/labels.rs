@@ -126,8 +126,14 @@ mod tests {
     async fn who_goes_away_keeps_his_turn_until_his_tile_is_made() {
         let turns = Arc::new(Semaphore::new(1));
         let turn = Arc::clone(&turns).acquire_owned().await.unwrap();
+        let (begin, begun) = tokio::sync::oneshot::channel::<()>();
         let (end, ended) = std::sync::mpsc::channel::<()>();
-        let work = tokio::task::spawn_blocking(move || holding(turn, move || ended.recv()));
+        let making = move || {
+            begin.send(()).unwrap();
+            ended.recv()
+        };
+        let work = tokio::task::spawn_blocking(move || holding(turn, making));
+        begun.await.unwrap();
         assert_eq!(turns.available_permits(), 0);
         end.send(()).unwrap();
         work.await.unwrap().unwrap();
