@@ -39,8 +39,11 @@ pub struct Relation {
     pub columns: Vec<Arc<str>>,
     /// Of a sequence: the table whose column it feeds.
     pub owned_by: Option<u32>,
-    /// Triggers or rules run when it is written.
+    /// Code of its own runs when it is written: triggers, rules, or functions of constraints, defaults, indexes,
+    /// types of columns or policies of rows.
     pub opaque: bool,
+    /// Code of its own runs when it is read: policies of rows.
+    pub opaque_read: bool,
 }
 
 /// One function or procedure outside `pg_catalog`.

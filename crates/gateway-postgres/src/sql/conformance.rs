@@ -40,6 +40,7 @@ fn relation(oid: u32, name: &str, kind: RelationKind) -> Relation {
         columns: vec![],
         owned_by: None,
         opaque: false,
+        opaque_read: false,
     }
 }
 
@@ -105,6 +106,19 @@ fn shop() -> Catalog {
         ..relation(12, "audited", RelationKind::Table)
     });
     catalog.add_relation(Relation {
+        opaque: true,
+        opaque_read: true,
+        ..relation(16, "guarded", RelationKind::Table)
+    });
+    catalog.add_relation(Relation {
+        children: vec![18],
+        ..relation(17, "measures", RelationKind::Partitioned)
+    });
+    catalog.add_relation(Relation {
+        opaque: true,
+        ..child(18, "measures_2026", 17, true)
+    });
+    catalog.add_relation(Relation {
         schema: "crm".to_owned(),
         ..relation(13, "cards", RelationKind::Table)
     });
@@ -160,6 +174,7 @@ fn shop() -> Catalog {
         "set_config",
         "query_to_xml",
         "lo_get",
+        "jsonb_to_recordset",
         "lower",
         "count",
         "nextval",
@@ -175,6 +190,7 @@ fn shop() -> Catalog {
         "pg_authid",
         "pg_stat_activity",
         "pg_stats",
+        "pg_sequences",
         "pg_settings",
         "pg_namespace",
     ] {

@@ -68,6 +68,7 @@ fn by_hand() -> Catalog {
             columns: columns.split(' ').map(Arc::from).collect(),
             owned_by: None,
             opaque: false,
+            opaque_read: false,
         });
     }
     catalog

@@ -187,6 +187,8 @@ impl Walker<'_> {
             }
             Some(N::RangeFunction(function)) => {
                 self.expressions(&function.functions)?;
+                // The types of a record's columns: values come to be of them.
+                self.expressions(&function.coldeflist)?;
                 self.add_derived(function.alias.as_ref(), None);
                 Ok(())
             }

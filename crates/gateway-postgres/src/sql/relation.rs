@@ -209,9 +209,7 @@ impl Walker<'_> {
         if !self.touched.insert(touch) {
             return Ok(());
         }
-        if action != Action::Select && relation.opaque {
-            self.out.coverage = Coverage::Opaque;
-        }
+        self.runs_code_of(relation, action);
         match relation.kind {
             RelationKind::View | RelationKind::MaterializedView => {
                 self.touch_view(relation, action)
@@ -238,12 +236,24 @@ impl Walker<'_> {
                 for oid in self.family(relation, inherited) {
                     if let Some(member) = self.environment.catalog.relation(oid) {
                         self.out.relations.insert(oid);
+                        self.runs_code_of(member, action);
                         self.touch_member(relation, member, action, &mut climbed);
                         self.cascade(member, action)?;
                     }
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Whoever reads or writes `relation` runs what hangs on it, which may do anything.
+    fn runs_code_of(&mut self, relation: &Relation, action: Action) {
+        if action != Action::Select && relation.opaque {
+            self.out.coverage = Coverage::Opaque;
+        }
+        if action == Action::Select && relation.opaque_read {
+            self.out.coverage = Coverage::Opaque;
+            self.out.writes();
         }
     }
 
@@ -313,6 +323,10 @@ impl Walker<'_> {
             self.work.spend(1 + member.parents.len());
             if !climbed.insert(member.oid) {
                 continue;
+            }
+            // The keys of what it is a partition of are computed for each of its rows.
+            if action != Action::Select {
+                self.runs_code_of(member, action);
             }
             let resource = self.table_of(member);
             if !member.partition || self.environment.declared.is_declared(&resource) {

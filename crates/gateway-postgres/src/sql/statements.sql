@@ -94,6 +94,13 @@ SELECT * FROM ONLY animals
 SELECT * FROM dogs
 DELETE FROM events
 INSERT INTO audited VALUES (1)
+INSERT INTO measures VALUES (1)
+SELECT * FROM measures
+SELECT * FROM guarded
+SELECT * FROM jsonb_to_recordset('[]') AS x(a cents)
+SELECT * FROM ROWS FROM (jsonb_to_recordset('[]') AS (a cents)) AS x
+SELECT * FROM jsonb_to_recordset('[]') AS x(a int)
+SELECT last_value FROM pg_sequences
 
 -- what foreign keys do to other tables
 DELETE FROM accounts

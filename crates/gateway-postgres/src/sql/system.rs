@@ -1,13 +1,14 @@
 //! System catalogues: readable by every admitted session, so that clients can describe what they
 //! see, except those that hold other people's data.
 
-/// Holds values of rows (statistics), statements and activity of other sessions, secrets, large
-/// objects, or the server's files.
+/// Holds values of rows (statistics; how far sequences have counted), statements and activity of other
+/// sessions, secrets, large objects, or the server's files.
 const DENIED: &[&str] = &[
     "pg_authid",
     "pg_shadow",
     "pg_group",
     "pg_auth_members",
+    "pg_sequences",
     "pg_statistic",
     "pg_statistic_ext_data",
     "pg_stats",

@@ -17,7 +17,10 @@ SELECT md5(concat_ws('/',
   (SELECT count(*) || ':' || sum(hashtextextended(a.attrelid || ':' || a.attnum || ':' || a.xmin, 0)) FROM pg_attribute a WHERE a.attrelid >= 16384 AND a.attnum > 0),
   (SELECT string_agg(r.oid || ':' || r.xmin, ',' ORDER BY r.oid) FROM pg_rewrite r WHERE r.oid >= 16384),
   (SELECT string_agg(i.inhrelid || ':' || i.inhparent, ',' ORDER BY i.inhrelid, i.inhparent) FROM pg_inherits i),
-  (SELECT string_agg(k.oid || ':' || k.xmin, ',' ORDER BY k.oid) FROM pg_constraint k WHERE k.contype = 'f'),
+  (SELECT count(*) || ':' || sum(hashtextextended(k.oid || ':' || k.xmin, 0)) FROM pg_constraint k WHERE k.contype <> 'n'),
+  (SELECT count(*) || ':' || sum(hashtextextended(d.oid || ':' || d.xmin, 0)) FROM pg_attrdef d),
+  (SELECT count(*) || ':' || sum(hashtextextended(i.indexrelid || ':' || i.xmin, 0)) FROM pg_index i WHERE i.indexrelid >= 16384),
+  (SELECT string_agg(p.oid || ':' || p.xmin, ',' ORDER BY p.oid) FROM pg_policy p),
   (SELECT string_agg(t.oid || ':' || t.xmin, ',' ORDER BY t.oid) FROM pg_trigger t WHERE NOT t.tgisinternal),
   (SELECT string_agg(p.oid || ':' || p.xmin, ',' ORDER BY p.oid) FROM pg_proc p WHERE p.oid >= 16384),
   (SELECT string_agg(o.oid || ':' || o.xmin, ',' ORDER BY o.oid) FROM pg_operator o WHERE o.oid >= 16384),
@@ -58,6 +61,7 @@ async fn take(admin: &mut Admin, database: &str) -> Result<Catalog, AdminError> 
         children.entry(parent).or_default().push(child);
     }
     let mut attributes = attributes(admin).await?;
+    let hidden = hidden(admin).await?;
     let relations = format!(
         "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition,
            EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
@@ -82,13 +86,65 @@ async fn take(admin: &mut Admin, database: &str) -> Result<Catalog, AdminError> 
             columns: attributes.remove(&id).unwrap_or_default(),
             definition: (!definition.is_empty()).then(|| definition.to_owned()),
             owned_by: (owner != 0).then_some(owner),
-            opaque: opaque == "t",
+            opaque: opaque == "t" || hidden.contains_key(&id),
+            opaque_read: hidden.get(&id).is_some_and(|reads| *reads),
         });
     }
     schemas(admin, &mut catalog).await?;
     references(admin, &mut catalog).await?;
     functions(admin, &mut catalog).await?;
     Ok(catalog)
+}
+
+/// What runs code that is not PostgreSQL's own without a statement that names it: constraints, defaults, generated
+/// columns, indexes, the keys of partitions, types of columns, and policies of rows. Of the last also those that look
+/// at another relation. Functions of `pg_catalog` have no dependencies: of them nothing is known here.
+/// `runs` are types for whose values something of their own runs, by themselves or by what they consist of.
+const HIDDEN: &str = "
+WITH RECURSIVE code AS (
+  SELECT d.classid, d.objid FROM pg_depend d WHERE d.refobjid >= 16384 AND d.refclassid IN
+    ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_opclass'::regclass, 'pg_opfamily'::regclass)
+), links(type, uses) AS MATERIALIZED (
+  SELECT t.oid, t.typelem FROM pg_type t WHERE t.typelem >= 16384
+  UNION ALL SELECT t.oid, t.typbasetype FROM pg_type t WHERE t.typbasetype >= 16384
+  UNION ALL SELECT t.oid, a.atttypid FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid
+    WHERE t.typrelid >= 16384 AND a.atttypid >= 16384
+  UNION ALL SELECT k.contypid, d.refobjid FROM pg_constraint k JOIN pg_depend d
+    ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid AND d.refclassid = 'pg_type'::regclass
+    WHERE k.contypid >= 16384 AND d.refobjid >= 16384
+), runs(type) AS (
+  SELECT t.oid FROM pg_type t WHERE t.oid >= 16384
+    AND (t.typtype IN ('b', 'r', 'm') AND t.typcategory <> 'A'
+      OR t.typtype = 'd' AND EXISTS (SELECT FROM pg_constraint k JOIN code c
+        ON c.classid = 'pg_constraint'::regclass AND c.objid = k.oid WHERE k.contypid = t.oid))
+  UNION SELECT l.type FROM links l JOIN runs r ON r.type = l.uses
+), hangs AS (
+  SELECT classid, objid FROM code
+  UNION SELECT d.classid, d.objid FROM pg_depend d JOIN runs r ON r.type = d.refobjid
+    WHERE d.refclassid = 'pg_type'::regclass
+  UNION SELECT d.classid, d.objid FROM pg_depend d JOIN pg_policy p ON d.objid = p.oid
+    WHERE d.classid = 'pg_policy'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> p.polrelid
+), found(relation, reads) AS (
+  SELECT k.conrelid, false FROM pg_constraint k JOIN hangs h ON h.classid = 'pg_constraint'::regclass AND h.objid = k.oid
+  UNION SELECT a.adrelid, false FROM pg_attrdef a JOIN hangs h ON h.classid = 'pg_attrdef'::regclass AND h.objid = a.oid
+  UNION SELECT i.indrelid, false FROM pg_index i JOIN hangs h ON h.classid = 'pg_class'::regclass AND h.objid = i.indexrelid
+  UNION SELECT c.oid, false FROM pg_class c JOIN hangs h ON h.classid = 'pg_class'::regclass AND h.objid = c.oid
+    WHERE c.relkind IN ('r', 'p', 'f')
+  UNION SELECT p.polrelid, p.polcmd IN ('r', '*') FROM pg_policy p JOIN hangs h
+    ON h.classid = 'pg_policy'::regclass AND h.objid = p.oid
+)
+SELECT relation, bool_or(reads) FROM found WHERE relation >= 16384 GROUP BY relation";
+
+/// The relations that run code of their own when rows are written, and of each whether also when they are read.
+async fn hidden(admin: &mut Admin) -> Result<HashMap<u32, bool>, AdminError> {
+    let mut hidden = HashMap::new();
+    // It is estimated to return far more than it does, and compiling it takes longer than running it.
+    admin.query("SET LOCAL jit = off").await?;
+    for row in admin.query(HIDDEN).await? {
+        let [relation, reads] = columns(&row)?;
+        hidden.insert(oid(relation)?, reads == "t");
+    }
+    Ok(hidden)
 }
 
 /// The columns of each relation. A name that many tables have is kept once.
