@@ -46,7 +46,7 @@ permit (principal == Identity::"payments/api", action == Action::"select", resou
 forbid (principal, action == Action::"update", resource == Column::"shop/public/orders/note");
 "#;
 
-fn decided() -> EstateFiles {
+pub(crate) fn decided() -> EstateFiles {
     let mut files = estate();
     let settings = files.0.get("estate.toml").cloned().unwrap();
     files.insert("estate.toml", format!("columns = \"decided\"\n{settings}"));
