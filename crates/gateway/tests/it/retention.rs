@@ -152,7 +152,8 @@ async fn what_the_server_has_goes_and_everything_says_so() {
             );
         }
         // Asked together with who has it all, that one answers.
-        site.join(Site::open(&mirror, Some(&mirror)).unwrap());
+        site.join(Site::open(&mirror, Some(&mirror)).unwrap())
+            .unwrap();
         site.catch_up().unwrap();
         let answers = completeness(&site, &all, false).unwrap();
         assert!(site.gone().is_empty());
