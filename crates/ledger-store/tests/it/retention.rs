@@ -431,7 +431,7 @@ fn a_hash_of_what_is_gone_that_is_damaged_is_said_to_be() {
     std::fs::write(dir.path().join("tile/0/001"), b"").unwrap();
     let folder = Folder::open(dir.path());
     let error = folder.map(|_| ()).unwrap_err();
-    assert_eq!(error.code(), "LEDGER-SEGMENT-CORRUPT", "{error}");
+    assert_eq!(error.code(), "LEDGER-TILES", "{error}");
 }
 
 /// What an administrator of the mirrored ledger says takes nothing away from who mirrors it.
