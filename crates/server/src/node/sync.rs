@@ -31,7 +31,6 @@ use proto::v1::node_message::Message;
 use proto::v1::node_update::Update;
 use proto::v1::{self, NodeMessage, NodeUpdate};
 use spiffe_core::SpiffeId;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::{self, error::SendTimeoutError};
@@ -79,7 +78,6 @@ pub(super) fn start(
         updates,
         permits: Arc::new(Semaphore::new(AT_ONCE)),
         keeps: Mutex::default(),
-        greeted: AtomicBool::new(false),
     };
     tokio::spawn(session.run(inbound));
     ReceiverStream::new(outbound)
@@ -93,8 +91,6 @@ struct Session {
     permits: Arc<Semaphore>,
     /// Of an agent that wants to hear of witnesses.
     keeps: Mutex<Option<Keeps>>,
-    /// It has said what its lineage is.
-    greeted: AtomicBool,
 }
 
 impl Session {
@@ -189,14 +185,11 @@ impl Session {
     fn take(&self, message: Message, place: OwnedSemaphorePermit) -> Result<(), Refusal> {
         match message {
             Message::Hello(hello) => {
-                // Once a stream: each link costs the verifying of two signatures.
-                if !self.greeted.swap(true, Ordering::Relaxed) {
-                    drop(elsewhere::heard(
-                        &self.core,
-                        &self.caller.node.name,
-                        &hello.lineage,
-                    ));
-                }
+                drop(elsewhere::heard(
+                    &self.core,
+                    &self.caller.node.name,
+                    &hello.lineage,
+                ));
                 let bundle = self.core.bundle();
                 let bundle = (bundle.sequence != hello.bundle_sequence).then_some(bundle);
                 let (core, caller) = (Arc::clone(&self.core), Arc::clone(&self.caller));
