@@ -1,5 +1,6 @@
 //! `trilith resources sync` as a process: what it prints where, its exit codes, and what it never prints.
 
+use estate::{Estate, EstateFiles, ResourceRef};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -91,4 +92,55 @@ fn a_password_comes_from_the_environment_and_is_not_printed() {
     }
     let text = std::fs::read_to_string(estate.path().join("resources/shop.toml"));
     assert!(text.expect("a file").contains("name = \"body\""));
+}
+
+/// What was written for a name is what is looked for the next time, and what the estate then declares.
+#[test]
+fn names_with_quotes_and_backslashes_are_declared_once() {
+    if let Some(why) = Postgres::missing() {
+        testkit::skip("cli::resources_odd_names", &why);
+        return;
+    }
+    let options = Options {
+        tcp: true,
+        ..Options::default()
+    };
+    let server = Postgres::start_with(&options).expect("a server");
+    let made = "CREATE ROLE reader LOGIN PASSWORD 'let-me-read'; \
+                CREATE TABLE \"o'brien\" (\"it's\" int, \"say \"\"x\"\"\" int); \
+                CREATE TABLE \"a\"\"b\" (id int); CREATE TABLE \"c\\d\" (\"e\\f\" int)";
+    server.execute("postgres", made).expect("tables");
+    let url = format!(
+        "postgresql://reader@localhost:{}/postgres?sslrootcert={}",
+        server.port(),
+        server.certificate().display()
+    );
+    let words = ["postgres", "--url", &url, "--database", "shop", "--json"];
+    let folder = estate();
+    let written = sync(folder.path(), &words, Some("let-me-read"));
+    assert_eq!(written.status.code(), Some(0), "{written:?}");
+    let check = [&words[..], &["--check"]].concat();
+    let again = sync(folder.path(), &check, Some("let-me-read"));
+    assert_eq!(again.status.code(), Some(0), "{again:?}");
+    assert_eq!(document(&again)["changed"], json!([]));
+
+    let mut files = EstateFiles::new();
+    files.insert(
+        "estate.toml",
+        "trust_domain = \"example.org\"\n[[administrator]]\nuid = 0\n",
+    );
+    let text = std::fs::read_to_string(folder.path().join("resources/shop.toml"));
+    files.insert("resources/shop.toml", text.expect("a file"));
+    let declared = Estate::compile(&files).expect("an estate");
+    for path in [
+        "shop/public/o'brien",
+        "shop/public/o'brien/it's",
+        "shop/public/o'brien/say %22x%22",
+        "shop/public/a%22b",
+        "shop/public/c%5Cd",
+        "shop/public/c%5Cd/e%5Cf",
+    ] {
+        let resource = path.parse::<ResourceRef>().expect("a resource");
+        assert!(declared.object(&resource).declared, "{path}");
+    }
 }
