@@ -1,6 +1,6 @@
 //! `trilith verify` of what a server decided: what follows from the estate, and what does not.
 
-use estate::EstateFiles;
+use estate::{EstateFiles, ResourceKind, ResourceRef};
 use ledger::body::{About, ActionOn, BlobRef, Body as _, Coverage, Decision, EstateVersion};
 use ledger::merkle::{leaf_hash, node_hash};
 use ledger::pack::{PackBuilder, Question};
@@ -25,13 +25,16 @@ fn decided(folder: &std::path::Path, resource: &str, allow: bool) {
     files.insert(
         "resources/shop.toml",
         "[[database]]\nname = \"shop\"\n[[database.schema]]\nname = \"public\"\n\
-         [[database.schema.table]]\nname = \"cards\"\n[[database.schema.table]]\nname = \"salaries\"\n",
+         [[database.schema.table]]\nname = \"cards\"\n[[database.schema.table]]\nname = \"salaries\"\n\
+         [[database.schema.table]]\nname = \"o'brien\"\n[[database.schema.table]]\nname = 'a\"b'\n\
+         [[database.schema.table]]\nname = 'c\\d'\n",
     );
     files.insert(
         "policies/all.cedar",
         "@id(\"payments reads cards\")\n\
          permit (principal == Identity::\"payments/api\", action == Action::\"select\", \
-         resource == Table::\"shop/public/cards\");\n",
+         resource in Schema::\"shop/public\")\n\
+         unless { resource == Table::\"shop/public/salaries\" };\n",
     );
     estate::Estate::compile(&files).expect("an estate");
     let blob = files.to_blob();
@@ -135,7 +138,12 @@ const SALARIES: &str = "Table::\"shop/public/salaries\"";
 #[test]
 fn a_decision_that_follows_from_its_estate_is_told_to_be_recomputed() {
     let folder = testkit::temp_dir().expect("a folder");
-    for (resource, allow) in [(CARDS, true), (SALARIES, false)] {
+    let odd = ["o'brien", "a\"b", "c\\d"].map(|name| {
+        let path = ["shop", "public", name];
+        ResourceRef::from_segments(ResourceKind::Table, &path).to_string()
+    });
+    let odd = odd.iter().map(|resource| (resource.as_str(), true));
+    for (resource, allow) in [(CARDS, true), (SALARIES, false)].into_iter().chain(odd) {
         decided(folder.path(), resource, allow);
         let told = verify(folder.path(), false);
         let lines = String::from_utf8_lossy(&told.stdout);
