@@ -47,7 +47,7 @@ pub enum LedgerCommand {
     /// End the ledger of a gateway or decision point, and go on as a new log with a new key, signed by both
     #[command(
         name = "new-log",
-        after_long_help = "The gateway or decision point must not run. All records stay where they are; the server takes the new key when it connects, and records that. Interrupted, it is run again; run again when it is done, it says so and does nothing. For the server's own ledger: trilith server new-log.\n\nExamples:\n  trilith ledger new-log --folder /var/lib/trilith/gateway --reason 'the key is replaced each year'"
+        after_long_help = "The gateway or decision point must not run. All records stay where they are; the server takes the new key when it connects, and records that. Interrupted, it is run again; run again when it is done, it says so and does nothing. The server's own ledger has `trilith server new-log`.\n\nExamples:\n  trilith ledger new-log --folder /var/lib/trilith/gateway --reason 'the key is replaced each year'"
     )]
     NewLog(LedgerNewLogArguments),
 }
