@@ -127,10 +127,14 @@ pub fn seal_of(
     path: &LabelPath,
     rows: Rows,
 ) -> Result<Vec<u8>, KeyError> {
-    let unsigned = [rows.bytes.as_slice(), &rows.epoch.0].concat();
-    let text = statement(origin, path, &unsigned);
-    let signature = signer.sign_text(&text)?;
-    Ok([unsigned, signature].concat())
+    let Rows {
+        bytes: mut sealed,
+        epoch,
+    } = rows;
+    sealed.extend_from_slice(&epoch.0);
+    let text = statement(origin, path, &sealed);
+    sealed.extend_from_slice(&signer.sign_text(&text)?);
+    Ok(sealed)
 }
 
 /// Why bytes are no tile of labels.

@@ -118,7 +118,9 @@ impl Publishing {
         let standing = standing.unwrap_or_else(PoisonError::into_inner);
         let mut status = standing.shown(&self.place, head);
         if let Some(others) = &self.others {
-            status["ledgers"] = others.status();
+            if let Some(fields) = status.as_object_mut() {
+                fields.insert("ledgers".to_owned(), others.status());
+            }
         }
         status
     }

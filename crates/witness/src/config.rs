@@ -252,7 +252,7 @@ impl Config {
             let origin = log.origin.clone().unwrap_or_else(|| key.name().to_owned());
             logs.add(&origin, key.clone())?;
             if let Some(path) = &log.lineage {
-                logs.follow(lineage(&key, path)?)?;
+                logs.follow(&lineage(&key, path)?)?;
             }
         }
         for path in &self.witness.policies {

@@ -58,13 +58,13 @@ impl Logs {
     ///
     /// # Errors
     /// If one of them is known to have gone on as another log.
-    pub fn follow(&mut self, newest: LedgerKey) -> Result<(), Finding> {
-        let mut next = Some(&newest);
+    pub fn follow(&mut self, newest: &LedgerKey) -> Result<(), Finding> {
+        let mut next = Some(newest);
         while let Some(key) = next {
             let origin = key.origin().to_string();
             self.add(&origin, LogKey::Note(key.bare()))?;
             let known = self.lineages.insert(origin.clone(), newest.clone());
-            if let Some(other) = known.filter(|known| *known != newest) {
+            if let Some(other) = known.filter(|known| known != newest) {
                 return Err(wrong(format!("two lineages of {origin}"))
                     .expected("one `lineage` for each ledger, that of its newest log")
                     .observed(format!("{other}, and {newest}")));

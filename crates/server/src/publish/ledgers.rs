@@ -76,8 +76,10 @@ impl Others {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         let each = told.values().map(|told| {
             let mut shown = told.standing.shown(&told.place, told.head);
-            shown["origin"] = json!(told.origin);
-            shown["name"] = json!(told.name);
+            if let Some(fields) = shown.as_object_mut() {
+                fields.insert("origin".to_owned(), json!(told.origin));
+                fields.insert("name".to_owned(), json!(told.name));
+            }
             shown
         });
         each.collect()

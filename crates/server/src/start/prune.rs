@@ -3,7 +3,7 @@
 //!
 //! Order: the snapshot's blob, then what is needed still beside the segments, then the `snapshot` and `retention` records
 //! in one commit, and only then segments. INVARIANT: nothing is gone of which no copy was read, or which no mirror that
-//! the policy names has cosigned.
+//! the policy names has shown to have.
 
 use super::open::{Opened, StartError};
 use super::snapshot::{self, Copied};
@@ -72,7 +72,7 @@ pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
         ));
     }
     let opened = Opened::open(config, None)?;
-    snapshot::may_sign(&opened)?;
+    snapshot::may_sign(config, &opened)?;
     let reader = opened.ledger.reader().clone();
     let old = older(&reader, ask.before.as_millis())?;
     let prunable = opened.ledger.prunable(old)?.ok_or_else(|| {
@@ -106,7 +106,7 @@ pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
     let reason: String = ask.reason.chars().take(LONGEST_REASON).collect();
     let policy = format!("before {}, and {}: {reason}", ask.before, pruning.holder);
     let indices: Vec<u64> = needed.into_keys().collect();
-    let pruned = opened.ledger.prune_but(old, &indices, |minimum| {
+    let pruned = opened.ledger.prune_but(prunable, &indices, |minimum| {
         let retention = body::Retention {
             minimum_index: minimum.into(),
             snapshot: Some(place.into()),
@@ -119,7 +119,7 @@ pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
     });
     // What it could not keep beside what stays: nothing was recorded.
     let pruned = pruned.map_err(|error| match error {
-        StoreError::Prune { what } => held(&pruning, what),
+        StoreError::Prune { what } => held(&pruning, &what),
         error => error.into(),
     })?;
     if let Some(pruned) = pruned {
@@ -131,7 +131,7 @@ pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
     Ok(pruning)
 }
 
-fn held(pruning: &Pruning, what: String) -> StartError {
+fn held(pruning: &Pruning, what: &str) -> StartError {
     let kept = pruning
         .kept
         .iter()
@@ -193,29 +193,19 @@ fn holder(
         return Err(not_copied(minimum, what.to_owned()));
     };
     let key = opened.ledger.key();
-    let mirrored = cosign::mirrored(witnesses, &config.data_dir, reader, key, minimum);
-    match mirrored.map_err(StartError::Refused)? {
-        Some((name, size)) => Ok(format!(
-            "at the mirror {name}, which has cosigned {size} records"
-        )),
-        None => Err(not_copied(
-            minimum,
-            format!(
-                "no line of {} under what the witnesses have cosigned last, or not of so many records",
-                witnesses.mirrors.join(", ")
-            ),
-        )),
-    }
+    let held = cosign::holding(witnesses, reader, key, minimum);
+    held.map_err(StartError::Refused)?
+        .map_err(|what| not_copied(minimum, what))
 }
 
 fn not_copied(minimum: u64, what: String) -> StartError {
     StartError::Refused(
         Finding::new("PRUNE-NOT-COPIED", "nobody else is known to have what would go")
             .expected(format!(
-                "the first {minimum} records in a folder that --copy names, or cosigned by one of `witnesses.mirrors`"
+                "the first {minimum} records in a folder that --copy names, or at one of `witnesses.mirrors`, which is asked for them"
             ))
             .observed(what)
-            .next("copy the data directory elsewhere and name it with --copy FOLDER; or let the server run until its mirror has cosigned"),
+            .next("copy the data directory elsewhere and name it with --copy FOLDER; or see to it that the mirror answers, and let the server run until it has cosigned"),
     )
 }
 

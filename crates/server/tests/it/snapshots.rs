@@ -13,6 +13,7 @@ use ledger::{Cosigner, Digest, ForeignCheckpoint, HexDigest, Note};
 use ledger_store::{Blobs, Folder, Ledger, Options, RealDisk};
 use proto::v1;
 use server::{Config, Prune, Pruning, StartError, Why};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -73,7 +74,11 @@ fn archive(scene: &Scene, name: &str) -> PathBuf {
 }
 
 fn blob(scene: &Scene, digest: &str) -> PathBuf {
-    scene.data().join("blobs").join(&digest[..2]).join(digest)
+    scene
+        .data()
+        .join("blobs")
+        .join(digest.get(..2).unwrap())
+        .join(digest)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -464,7 +469,7 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
     let first = first
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .min();
-    assert!(first.unwrap()[..20].parse::<u64>().unwrap() > 0);
+    assert!(first.unwrap().get(..20).unwrap().parse::<u64>().unwrap() > 0);
     let live = server::state_digest(&config).unwrap();
     assert_eq!(code(prune(&config, Some(&copied), true)), "PRUNE-NOTHING");
 
@@ -494,7 +499,18 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
     let path = blob(&scene, &snapshot.state.sha256.to_string());
     let held = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    assert_eq!(code(server::rebuild(&config)), "SERVER-SNAPSHOT");
+    let refused = server::rebuild(&config).unwrap_err().finding();
+    assert_eq!(refused.code, "SERVER-SNAPSHOT");
+    let refused = refused.to_string();
+    assert!(
+        refused.contains("--copy FOLDER") && !refused.contains("--from-first-record"),
+        "{refused}"
+    );
+    // What was there goes on being there.
+    assert_eq!(server::state_digest(&config).unwrap(), live);
+    assert_eq!(code(server::rebuild_from_first(&config)), "SERVER-SNAPSHOT");
+    assert_eq!(server::state_digest(&config).unwrap(), live);
+    assert!(!scene.data().join("state.new.sqlite").exists());
     assert_eq!(
         code(server::check_snapshots(&config, &scene.data(), true)),
         "SNAPSHOT-COPY"
@@ -513,6 +529,10 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
     // ------------------------------------------------------------ and it goes on
     scene.start().await;
     let fixture = &scene.fixture;
+    let number = || std::fs::metadata(scene.data().join("state.sqlite")).map(|it| it.ino());
+    let database = number().unwrap();
+    assert_eq!(code(server::rebuild(&config)), "SERVER-RUNNING");
+    assert_eq!(number().unwrap(), database);
     scene.followed().await;
     admitted(scene.core(), &kept).await.unwrap();
     let status = fixture.status().await;

@@ -34,7 +34,7 @@ fn told(size: u64) -> Logs {
     let mut logs = Logs::new();
     logs.add(SECOND, LogKey::Note(second("record").key()))
         .unwrap();
-    logs.follow(followed(size)).unwrap();
+    logs.follow(&followed(size)).unwrap();
     logs
 }
 
@@ -106,7 +106,7 @@ fn two_lineages_of_one_log_are_no_configuration() {
     let (old, thief) = (signer(FIRST, 1), signer(SECOND, 9));
     let link = Link::sign(&old, &thief, (40, [0; 32]), "").unwrap();
     let forged = lineage::follow(old.key(), &[link]).unwrap();
-    assert_eq!(logs.follow(forged).unwrap_err().code, "WITNESS-LOG");
+    assert_eq!(logs.follow(&forged).unwrap_err().code, "WITNESS-LOG");
     // The same again changes nothing.
-    told(40).follow(followed(40)).unwrap();
+    told(40).follow(&followed(40)).unwrap();
 }
