@@ -63,6 +63,11 @@ impl Log {
         kept.clone()
     }
 
+    /// As if nothing was gone: every record is in a segment.
+    pub(crate) fn forget_kept(&self) {
+        *self.kept.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     pub(crate) fn set_kept(&self, kept: Kept) {
         *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(kept));
     }

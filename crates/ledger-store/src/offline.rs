@@ -101,6 +101,10 @@ impl Folder {
             note: "".into(),
         };
         let log = recovery::open(dir, &key, options, empty)?.writer.log;
+        // What is there is there, whatever the folder says to be pruned: a copy that was grown says what its source does.
+        if log.segments.first() == 0 {
+            log.forget_kept();
+        }
         let reader = Reader::new(log);
         Ok(Self { reader, key })
     }

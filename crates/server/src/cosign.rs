@@ -7,6 +7,7 @@
 //! carry the ledger's own line alone.
 
 mod ask;
+mod holding;
 mod mirror;
 mod shown;
 mod witness;
@@ -28,6 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use witness::{Lines, Standing, Target};
 
+pub(crate) use holding::holding;
 pub(crate) use shown::Shown;
 
 /// In the data directory.
@@ -84,6 +86,8 @@ pub(crate) struct Witnesses {
     asked: Vec<Arc<Asked>>,
     /// At the start somebody did not say what it has seen.
     unheard: bool,
+    /// Records that there were before it: a longer head has one of this run in it, and no line over that is an old one.
+    before: u64,
     path: PathBuf,
     newest: watch::Sender<Option<Arc<Witnessed>>>,
     /// What is known of each of `asked`.
@@ -99,7 +103,7 @@ impl Witnesses {
         data_dir: &Path,
         reader: &Reader,
         key: &LedgerKey,
-        unheard: bool,
+        (unheard, before): (bool, u64),
     ) -> Result<Self, Finding> {
         let policy = settings.read(key).map_err(|error| error.finding())?;
         let asked = addresses(settings, &policy)?;
@@ -118,6 +122,7 @@ impl Witnesses {
             policy,
             asked,
             unheard,
+            before,
             path,
         })
     }
@@ -125,6 +130,12 @@ impl Witnesses {
     /// What enough witnesses have cosigned last.
     pub(crate) fn newest(&self) -> Option<Arc<Witnessed>> {
         self.newest.borrow().clone()
+    }
+
+    /// Whether enough of them have cosigned a head that was made since the start: none of those knows a longer ledger.
+    fn since_start(&self) -> bool {
+        self.newest()
+            .is_some_and(|newest| newest.size > self.before)
     }
 
     /// The text of the policy.
@@ -158,7 +169,10 @@ impl Witnesses {
         let asked: Vec<Value> = asked
             .map(|(asked, standing)| standing.shown(asked))
             .collect();
-        json!({ "witnessed": witnessed, "asked": asked, "policy": self.policy() })
+        json!({
+            "witnessed": witnessed, "since_start": self.since_start(), "asked": asked,
+            "policy": self.policy(),
+        })
     }
 
     fn standing(&self, at: usize, change: impl FnOnce(&mut Standing)) {
@@ -217,35 +231,6 @@ fn kept(path: &Path, reader: &Reader, key: &LedgerKey, policy: &Policy) -> Optio
         tracing::warn!(path = %path.display(), "what was witnessed before counts no more, and is asked for again");
     }
     ours.map(Arc::new)
-}
-
-/// A mirror of the policy that has the first `size` records: its name, and how many it has cosigned. By what an earlier
-/// run kept; nobody is asked.
-pub(crate) fn mirrored(
-    settings: &config::Witnesses,
-    data_dir: &Path,
-    reader: &Reader,
-    key: &LedgerKey,
-    size: u64,
-) -> Result<Option<(String, u64)>, Finding> {
-    let policy = settings.read(key).map_err(|error| error.finding())?;
-    let kept = kept(&data_dir.join(FILE), reader, key, &policy);
-    let Some(witnessed) = kept.filter(|it| it.size >= size) else {
-        return Ok(None);
-    };
-    let Ok(note) = Note::parse(&witnessed.note) else {
-        return Ok(None);
-    };
-    // c2sp.org/tlog-mirror: a mirror cosigns a checkpoint once it has every entry below it.
-    let mut mirrors = policy.witnesses().iter().filter(|witness| {
-        let named = settings
-            .mirrors
-            .iter()
-            .any(|name| name == witness.key.name());
-        named && matches!(witness.key.verify(&note), Ok(Some(_)))
-    });
-    let found = mirrors.next();
-    Ok(found.map(|witness| (witness.key.name().to_owned(), witnessed.size)))
 }
 
 /// Shows the ledger to its witnesses until the server stops.

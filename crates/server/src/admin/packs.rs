@@ -217,7 +217,8 @@ fn issued(core: &Core, serial: &str, head: Under) -> Result<Vec<u8>, Refusal> {
     let question = Question::Issuance {
         serial: serial.to_owned(),
     };
-    let found = if size <= MOST_RECORDS {
+    let whole = core.journal.reader().pruned().is_none();
+    let found = if size <= MOST_RECORDS && whole {
         let origin = core.ledger_key.origin().as_str();
         let mut answers = Answers::new(&question, core.trust_domain.as_str(), origin, true);
         walk(core.journal.reader(), size, |index, record| {
@@ -234,6 +235,7 @@ fn issued(core: &Core, serial: &str, head: Under) -> Result<Vec<u8>, Refusal> {
         index.into_iter().filter(|index| *index < size).collect()
     };
     if found.is_empty() {
+        nothing_gone(core.journal.reader())?;
         return Err(unknown_serial(serial));
     }
     let mut collector = Collector::new(core, &question, head)?;
@@ -253,9 +255,11 @@ fn known(core: &Core, path: &str, id: &str) -> Result<(), Refusal> {
         // That a template could have an instance of this path does not make it one that is declared.
         .and_then(|current| current.estate.identity(path))
         .is_some_and(|identity| !identity.is_template());
-    if known || issuance(core, issued)?.is_some() {
+    let lives = core.state().svids_of(id).next().is_some();
+    if known || lives || issuance(core, issued)?.is_some() {
         return Ok(());
     }
+    nothing_gone(core.journal.reader())?;
     let declared = current
         .iter()
         .flat_map(|current| current.estate.identities());
@@ -392,10 +396,11 @@ impl Unopened {
     }
 }
 
-/// Shows the first `size` records of a ledger in order; one that cannot be read answers nothing.
+/// Shows the first `size` records of a ledger in order, as far as they are left; one that cannot be read answers nothing.
 fn walk(reader: &Reader, size: u64, mut see: impl FnMut(u64, &Record)) -> Result<(), Refusal> {
     let mut index = 0;
     while index < size {
+        index = reader.next_there(index);
         let end = size.min(index.saturating_add(BATCH));
         let records = reader.read(index..end).map_err(|error| failed(&error))?;
         if records.is_empty() {
@@ -416,11 +421,24 @@ fn walk(reader: &Reader, size: u64, mut see: impl FnMut(u64, &Record)) -> Result
     Ok(())
 }
 
-/// The index of the first issuance that is `wanted`.
+/// Refuses where records are gone: what nothing answers that is left may have been answered by them.
+fn nothing_gone(reader: &Reader) -> Result<(), Refusal> {
+    let Some(pruned) = reader.pruned() else {
+        return Ok(());
+    };
+    let index = (1..pruned.minimum).find(|index| reader.next_there(*index) != *index);
+    match index.map(|index| reader.read(index..index.saturating_add(1))) {
+        Some(Err(error)) => Err(failed(&error)),
+        _ => Ok(()),
+    }
+}
+
+/// The index of the first issuance that is `wanted`, of what is left.
 fn issuance(core: &Core, wanted: impl Fn(&body::Issuance) -> bool) -> Result<Option<u64>, Refusal> {
     let reader = core.journal.reader();
     let mut index = 0;
     loop {
+        index = reader.next_there(index);
         let records = reader
             .read(index..index + 4_096)
             .map_err(|error| failed(&error))?;

@@ -1,6 +1,7 @@
 //! One witness over HTTP, asked within bounds: header and body bytes, one deadline, no redirects, no cookies. What
-//! it is sent is public and what it answers is checked by signature, so that plain HTTP is no less true, only less
-//! private.
+//! it is sent is public and what it answers is checked by signature, so that plain HTTP makes nothing of it untrue. What
+//! it does not answer is not checked: whoever stands between keeps a newer head from being shown, and has an old one
+//! in its place. Whether this server was rewound is asked over `https`, or of lines that are made now.
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
@@ -21,6 +22,8 @@ const LONGEST_HEAD: usize = 32 * 1024;
 const MOST_HEADERS: usize = 64;
 /// A note with 64 lines of post-quantum witnesses, or an answer with as many.
 const LONGEST_BODY: usize = 256 * 1024;
+/// 256 records of 64 KiB, each with its length.
+const LONGEST_BUNDLE: usize = 256 * (2 + 65_535);
 
 /// Where a witness is.
 pub(super) struct Address {
@@ -139,6 +142,17 @@ impl Address {
         }
     }
 
+    /// A checkpoint or an entry bundle that lies there for everybody. Verified by nobody yet.
+    pub(super) async fn read(&self, path: &str, within: Duration) -> Result<Vec<u8>, String> {
+        let (kind, most) = (TEXT, LONGEST_BUNDLE);
+        let came = self.ask_within(Method::GET, path, (kind, Vec::new()), most, within);
+        let came = came.await?;
+        match came.status {
+            200 => Ok(came.body),
+            other => Err(format!("status {other} for {path}")),
+        }
+    }
+
     async fn ask(
         &self,
         method: Method,
@@ -147,7 +161,19 @@ impl Address {
         body: Vec<u8>,
         within: Duration,
     ) -> Result<Came, String> {
-        let asked = self.exchange(method, path, kind, body);
+        self.ask_within(method, path, (kind, body), LONGEST_BODY, within)
+            .await
+    }
+
+    async fn ask_within(
+        &self,
+        method: Method,
+        path: &str,
+        content: (&'static str, Vec<u8>),
+        most: usize,
+        within: Duration,
+    ) -> Result<Came, String> {
+        let asked = self.exchange(method, path, content, most);
         match tokio::time::timeout(within, asked).await {
             Ok(answer) => answer,
             Err(_) => Err(format!("no whole answer within {} ms", within.as_millis())),
@@ -158,8 +184,8 @@ impl Address {
         &self,
         method: Method,
         path: &str,
-        kind: &'static str,
-        body: Vec<u8>,
+        (kind, body): (&'static str, Vec<u8>),
+        most: usize,
     ) -> Result<Came, String> {
         let request = Request::builder()
             .method(method)
@@ -174,13 +200,13 @@ impl Address {
             .await
             .map_err(|error| format!("no connection: {error}"))?;
         let Some((name, tls)) = &self.tls else {
-            return over(stream, request).await;
+            return over(stream, request, most).await;
         };
         let stream = tokio_rustls::TlsConnector::from(Arc::clone(tls))
             .connect(name.clone(), stream)
             .await
             .map_err(|error| format!("no TLS: {error}"))?;
-        over(stream, request).await
+        over(stream, request, most).await
     }
 }
 
@@ -194,6 +220,7 @@ pub(super) fn tls(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, Strin
 async fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     request: Request<Full<Bytes>>,
+    most: usize,
 ) -> Result<Came, String> {
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
         .max_buf_size(LONGEST_HEAD)
@@ -208,7 +235,7 @@ async fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .await
         .map_err(|error| format!("no answer: {error}"))?;
     let (head, body) = answer.into_parts();
-    let body = Limited::new(body, LONGEST_BODY)
+    let body = Limited::new(body, most)
         .collect()
         .await
         .map_err(|error| format!("half an answer: {error}"))?;

@@ -8,7 +8,7 @@
 use super::open::{Opened, StartError};
 use super::snapshot::{self, Copied};
 use crate::config::Config;
-use crate::{cosign, needed};
+use crate::{cosign, needed, snapshots};
 use facts::{Finding, Timestamp};
 use ledger::body::{self, Body as _};
 use ledger::merkle::leaf_hash;
@@ -22,6 +22,7 @@ const LEAST_MS: u64 = 24 * 60 * 60 * 1000;
 /// Records looked at together.
 const CHUNK: u64 = 4_096;
 const LONGEST_REASON: usize = 512;
+const LONGEST_PLACE: usize = 256;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +50,10 @@ pub struct Pruning {
     pub bytes: u64,
     /// Records below it that are kept because something lives by them: how many, by what for.
     pub kept: BTreeMap<&'static str, u64>,
+    /// Bytes of those: they move into the file `apart`.
+    pub kept_bytes: u64,
+    /// Bytes of the snapshot that stands in for what goes.
+    pub snapshot_bytes: u64,
     /// Who has what goes.
     pub holder: String,
     /// The `snapshot` and the `retention` record, if it was done.
@@ -94,6 +99,8 @@ pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
         minimum,
         bytes: prunable.bytes,
         kept: counted(&needed),
+        kept_bytes: length(&reader, &needed)?,
+        snapshot_bytes: wide(snapshots::bytes_of(&opened.state).len()),
         holder,
         records: None,
     };
@@ -156,6 +163,17 @@ fn counted(needed: &needed::Needed) -> BTreeMap<&'static str, u64> {
     counted
 }
 
+fn length(reader: &Reader, needed: &needed::Needed) -> Result<u64, StoreError> {
+    needed.keys().try_fold(0_u64, |sum, index| {
+        let record = reader.record(*index)?.into_bytes();
+        Ok(sum.saturating_add(wide(record.len())))
+    })
+}
+
+fn wide(length: usize) -> u64 {
+    u64::try_from(length).unwrap_or(u64::MAX)
+}
+
 /// Who has the records below `minimum`, in words.
 fn holder(
     config: &Config,
@@ -180,8 +198,16 @@ fn holder(
         })?;
         copy.same(reader, minimum, frontier.root())?;
         let size = copy.size();
+        // It stays in the ledger: whoever asks for what is gone is to find it.
+        let place = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let place: String = place
+            .display()
+            .to_string()
+            .chars()
+            .take(LONGEST_PLACE)
+            .collect();
         return Ok(format!(
-            "in a copy of {size} records, of which these were read"
+            "in the copy {place} of {size} records, of which these were read"
         ));
     }
     let Some(witnesses) = config

@@ -3,6 +3,7 @@
 use super::open::{self, Base, Opened, StartError};
 use super::{Rebuilt, serve};
 use crate::config::Config;
+use crate::cosign::Shown;
 use crate::signing::Signing;
 use crate::snapshots::{self, Named};
 use crate::state::State;
@@ -38,7 +39,7 @@ pub struct Snapshotted {
 pub fn snapshot(config: &Config, by: &str) -> Result<Snapshotted, StartError> {
     config.check()?;
     let opened = Opened::open(config, None)?;
-    may_sign(&opened)?;
+    may_sign(config, &opened)?;
     let reader = opened.ledger.reader();
     let size = reader.size();
     if size == 0 {
@@ -111,14 +112,19 @@ pub(super) fn make(opened: &Opened) -> Result<RecordBuilder, StartError> {
     Ok(snapshots::record(state, root, blob))
 }
 
-/// Refuses where the running server would sign nothing.
-pub(super) fn may_sign(opened: &Opened) -> Result<(), StartError> {
+/// Refuses where the running server would sign nothing. Asks its witnesses, as that does at its start.
+pub(super) fn may_sign(config: &Config, opened: &Opened) -> Result<(), StartError> {
     if let Some(finding) = opened.elsewhere.known(opened.ledger.key())? {
         return Err(StartError::Refused(finding));
     }
     let signing = Signing::default();
     let remembered = opened.head.read();
     serve::rolled_back(&opened.ledger, &opened.state, remembered, &signing)?;
+    if let Some(settings) = &config.witnesses {
+        let (key, here) = (opened.ledger.key(), (opened.ledger.reader(), &opened.state));
+        let shown = Shown::ask_blocking(settings, key)?;
+        shown.block(key, here, (&signing, &opened.head));
+    }
     match signing.blocked() {
         Some(blocked) => Err(StartError::Refused(blocked.finding)),
         None => Ok(()),
@@ -151,8 +157,8 @@ pub struct Rebuild {
     pub refused: Vec<Finding>,
 }
 
-/// Drops the state database and computes it again, from the newest snapshot that can be used and the records after it.
-/// The server must not run.
+/// Computes the state database again, from the newest snapshot that can be used and the records after it, and puts it in
+/// the place of the one that is there. The server must not run. Refused, it leaves that one as it is.
 ///
 /// # Errors
 /// `SERVER-SNAPSHOT` if records are gone and no snapshot can be used; [`StartError`].
@@ -196,18 +202,31 @@ fn false_one(index: u64, records: &[u8; 32], snapshot: &[u8; 32]) -> Finding {
     .next("keep the folder as evidence: whoever made that record had the ledger's key; go on from a backup or a copy of before it")
 }
 
+fn beyond(index: u64, size: u64) -> Finding {
+    Finding::new(
+        "SNAPSHOT-FALSE",
+        format!("the snapshot of record {index} tells of records that came after it"),
+    )
+    .expected(format!("{index} records at most"))
+    .observed(format!("{size}"))
+    .next("keep the folder as evidence: whoever made that record had the ledger's key; go on from a backup or a copy of before it")
+}
+
 fn computed(config: &Config, base: Base) -> Result<Rebuild, StartError> {
     config.check()?;
-    open::drop_state(config)?;
-    let opened = Opened::open_from(config, None, base)?;
-    match opened.behind {
-        Some(error) => Err(error.into()),
-        None => Ok(Rebuild {
-            rebuilt: Rebuilt::of(&opened.state),
-            snapshot: opened.begun.snapshot,
-            refused: opened.begun.refused,
-        }),
+    let mut opened = Opened::anew(config, base)?;
+    let store = opened.kept.store.take();
+    if let Some(error) = opened.behind {
+        return Err(error.into());
     }
+    // INVARIANT: what is there goes once the other is whole, and while nobody else may open it.
+    drop(store);
+    open::replace_state(config)?;
+    Ok(Rebuild {
+        rebuilt: Rebuilt::of(&opened.state),
+        snapshot: opened.begun.snapshot,
+        refused: opened.begun.refused,
+    })
 }
 
 /// Applies what `state` has not applied yet.
@@ -234,18 +253,36 @@ fn blobs_in(config: &Config) -> BlobFolder {
 /// What a copy says of the snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
-    /// Records of the copy that were read, and have the root that the server's ledger has there.
+    /// Records that were read, of the copy and what is left behind it, and have the root that the server's ledger has.
     pub records: u64,
     /// Indices of the snapshots that are the state which the records give.
     pub sound: Vec<u64>,
     /// Of those, the ones whose blob was lost and is there again.
     pub restored: Vec<u64>,
-    /// Snapshots of more records than the copy has.
-    pub beyond: Vec<u64>,
+    /// Of those, the ones whose blob is lost or changed, and was not brought back.
+    pub lost: Vec<u64>,
+}
+
+impl Checked {
+    /// `SNAPSHOT-LOST` if a snapshot is what the records give, and its blob is not there.
+    #[must_use]
+    pub fn finding(&self) -> Option<Finding> {
+        let newest = self.lost.last()?;
+        let indices: Vec<String> = self.lost.iter().map(ToString::to_string).collect();
+        Some(
+            Finding::new(
+                "SNAPSHOT-LOST",
+                format!("the blob of the snapshot of record {newest} is not there, or another"),
+            )
+            .expected("the blob of each snapshot in the folder `blobs` of the server's data_dir")
+            .observed(format!("lost or changed: those of records {}", indices.join(", ")))
+            .next("with the server stopped: trilith server rebuild-state --config FILE --copy FOLDER, without --check, makes them again; or restore `blobs` from a backup"),
+        )
+    }
 }
 
 /// Computes the state from the records of `copy`, a folder with a whole ledger, and compares it with every snapshot that
-/// the server's ledger names, up to where the copy ends. Changes nothing but that `restore` brings back the blobs that
+/// the server's ledger names; where the copy ends, with what is left in the server's own folder. Changes nothing but that `restore` brings back the blobs that
 /// are lost. The server may run.
 ///
 /// # Errors
@@ -268,21 +305,23 @@ pub fn check_snapshots(config: &Config, copy: &Path, restore: bool) -> Result<Ch
             records: 0,
             sound: Vec::new(),
             restored: Vec::new(),
-            beyond: Vec::new(),
+            lost: Vec::new(),
         },
         State::default(),
         Frontier::new(),
     );
     for one in named {
         let size = one.body.size.0;
-        if size > copy.size() || size > reader.size() {
-            checked.beyond.push(one.index);
-            continue;
+        if size > one.index {
+            return Err(StartError::Refused(beyond(one.index, size)));
         }
-        copy.show(checked.records..size, |index, bytes| {
+        let mut see = |index, bytes: Vec<u8>| {
             frontier.push(leaf_hash(&bytes));
             apply(&mut state, index, bytes)
-        })?;
+        };
+        let end = copy.size().max(checked.records).min(size);
+        copy.show(checked.records..end, &mut see)?;
+        behind(&copy, reader, end..size, &mut see)?;
         checked.records = size;
         copy.same(reader, size, frontier.root())?;
         let bytes = snapshots::bytes_of(&state);
@@ -295,12 +334,42 @@ pub fn check_snapshots(config: &Config, copy: &Path, restore: bool) -> Result<Ch
             )));
         }
         checked.sound.push(one.index);
-        if restore && blobs_in(config).get(&one.body.state.sha256)?.is_none() {
-            open::blobs(config)?.put(&bytes)?;
-            checked.restored.push(one.index);
+        // What the records give is no help to a server that has no database and no blob.
+        if blobs_in(config).get(&one.body.state.sha256)?.is_none() {
+            match restore {
+                true => {
+                    open::blobs(config)?.put(&bytes)?;
+                    checked.restored.push(one.index);
+                }
+                false => checked.lost.push(one.index),
+            }
         }
     }
     Ok(checked)
+}
+
+/// Shows the records of `range`, which begins where the copy ends, from the server's own folder. That they are of the
+/// tree is seen by who is shown them.
+fn behind(
+    copy: &Copied,
+    reader: &Reader,
+    range: Range<u64>,
+    mut see: impl FnMut(u64, Vec<u8>) -> Result<(), StartError>,
+) -> Result<(), StartError> {
+    let left = reader.pruned().map_or(0, |pruned| pruned.minimum);
+    let mut index = range.start;
+    while index < range.end {
+        if index < left {
+            let what =
+                format!("it ends at record {index}, and the server has those from {left} on");
+            return Err(unread(&copy.path, &what));
+        }
+        for bytes in reader.read(index..range.end)? {
+            see(index, bytes)?;
+            index = index.saturating_add(1);
+        }
+    }
+    Ok(())
 }
 
 /// A folder that somebody says to have the records.
@@ -312,12 +381,21 @@ pub(super) struct Copied {
 impl Copied {
     /// `path`: a data directory, or the folder of its ledger.
     pub(super) fn open(path: &Path) -> Result<Self, StartError> {
+        if !path.is_dir() {
+            let what = "there is no such folder, or this user may not look into it";
+            return Err(unread(path, what));
+        }
         let within = path.join("ledger");
         let dir = if within.is_dir() {
             within
         } else {
             path.to_owned()
         };
+        if !dir.join("segments").is_dir() {
+            let what = "it has no folder `segments`, as every ledger of Trilith has; what a mirror (`[mirror]` of \
+                        `trilith witness`) keeps has none, and is no --copy";
+            return Err(unread(path, what));
+        }
         let folder =
             Folder::open(&dir).map_err(|error| unread(path, &facts::with_causes(&error)))?;
         Ok(Self { path: dir, folder })
@@ -379,6 +457,6 @@ fn unread(path: &Path, what: &str) -> StartError {
         Finding::new("SNAPSHOT-COPY", "the copy has not the records of this server's ledger")
             .expected("a copy of the server's data directory, or of the folder `ledger` in it, with every record from the first on")
             .observed(format!("{}: {what}", path.display()))
-            .next("name another copy with --copy FOLDER"),
+            .next("name the copy of before the first pruning, grown by what came since, with --copy FOLDER: docs/operate/pruning.md"),
     )
 }

@@ -89,16 +89,16 @@ fn check(
         server::check_snapshots(config, copy, restore).map_err(|error| error.finding())?;
     if global.json && !restore {
         output::json(&json!({
-            "records": checked.records, "sound": checked.sound, "beyond": checked.beyond,
+            "records": checked.records, "sound": checked.sound, "lost": checked.lost,
         }));
-        return Ok(());
+        return checked.finding().map_or(Ok(()), |lost| Err(lost.into()));
     }
     let list = |indices: &[u64]| {
         let words: Vec<String> = indices.iter().map(ToString::to_string).collect();
         words.join(", ")
     };
     match checked.sound.as_slice() {
-        [] => output::note("No snapshot was checked: the ledger names none that the copy reaches."),
+        [] => output::note("No snapshot was checked: the ledger names none."),
         sound => output::note(format_args!(
             "What the records of the copy give is what these snapshots say: records {}",
             list(sound)
@@ -110,13 +110,7 @@ fn check(
             list(&checked.restored)
         ));
     }
-    if !checked.beyond.is_empty() {
-        output::note(format_args!(
-            "The copy does not reach these, which were not checked: records {}",
-            list(&checked.beyond)
-        ));
-    }
-    Ok(())
+    checked.finding().map_or(Ok(()), |lost| Err(lost.into()))
 }
 
 pub(super) fn prune(arguments: &ServerPruneArguments, global: &Global) -> Result<(), Failure> {
@@ -140,6 +134,8 @@ pub(super) fn prune(arguments: &ServerPruneArguments, global: &Global) -> Result
             "minimum_index": pruning.minimum,
             "bytes": pruning.bytes,
             "kept": pruning.kept,
+            "kept_bytes": pruning.kept_bytes,
+            "snapshot_bytes": pruning.snapshot_bytes,
             "holder": pruning.holder,
             "snapshot": pruning.records.map(|(snapshot, _)| snapshot),
             "record": pruning.records.map(|(_, record)| record),
@@ -155,6 +151,10 @@ pub(super) fn prune(arguments: &ServerPruneArguments, global: &Global) -> Result
     for (what, count) in &pruning.kept {
         output::note(format_args!("kept of them for {what}: {count}"));
     }
+    output::note(format_args!(
+        "Of these bytes {} stay, in the file `apart` of the ledger's folder; the snapshot has {}.",
+        pruning.kept_bytes, pruning.snapshot_bytes
+    ));
     match pruning.records {
         Some((snapshot, record)) => {
             output::line(format_args!("pruned {records}; record {record} says so"));

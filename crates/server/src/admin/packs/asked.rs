@@ -3,7 +3,7 @@
 
 use super::{
     Collector, MOST_ACCESSES, MOST_RECORDS, Under, Unopened, failed, known, newest_anchors,
-    sources, walk,
+    nothing_gone, sources, walk,
 };
 use crate::admin::acts;
 use crate::core::Core;
@@ -21,6 +21,10 @@ fn answers(
     (origin, server): (&str, bool),
     (reader, size): (&Reader, u64),
 ) -> Result<BTreeSet<u64>, Refusal> {
+    // What was recorded in a time is all of it, or none is shown.
+    if matches!(question, Question::Period { .. }) {
+        nothing_gone(reader)?;
+    }
     let mut answers = Answers::new(question, core.trust_domain.as_str(), origin, server);
     walk(reader, size, |index, record| {
         // More than a pack takes need not be held.
@@ -169,6 +173,7 @@ fn answers_nothing(core: &Core, question: &Question) -> Result<(), Refusal> {
                 .next("sessions: trilith ledger search --type session-start; a gateway's are anchored within seconds")
         }
         Question::Estate { version } => {
+            nothing_gone(core.journal.reader())?;
             Finding::new("PACK-ESTATE", "the server's ledger knows no such version")
                 .expected("all 64 digits of a version that was proved or applied")
                 .observed(version.to_string())
