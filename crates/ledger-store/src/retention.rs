@@ -306,24 +306,32 @@ impl Ledger {
         keep: u64,
         draft: impl FnOnce(u64) -> Result<Draft, RecordError>,
     ) -> Result<Option<Pruned>, StoreError> {
-        self.prune_but(keep, &[], |minimum| Ok(vec![draft(minimum)?]))
+        match self.prunable(keep)? {
+            Some(prunable) => self.prune_but(prunable, &[], |minimum| Ok(vec![draft(minimum)?])),
+            None => Ok(None),
+        }
     }
 
-    /// As [`Ledger::prune`], but for the records `needed`, which are kept beside the segments; `drafts` are recorded in
-    /// one commit, and the last one is the `retention` record.
+    /// Takes away what [`Ledger::prunable`] has said, and no more, whatever could go by now; but for the records `needed`,
+    /// which are kept beside the segments. `drafts` are recorded in one commit, and the last one is the `retention` record.
     ///
     /// # Errors
-    /// As [`Ledger::prune`]; also if what is needed is more than can be kept so, or is not there.
+    /// As [`Ledger::prune`]; also if what is needed is more than can be kept so, or is not there, and `LEDGER-PRUNE` if
+    /// just this much cannot go.
     pub fn prune_but(
         &self,
-        keep: u64,
+        what: Prunable,
         needed: &[u64],
         drafts: impl FnOnce(u64) -> Result<Vec<Draft>, RecordError>,
     ) -> Result<Option<Pruned>, StoreError> {
-        let Some(Prunable { minimum, .. }) = self.prunable(keep)? else {
-            return Ok(None);
-        };
         let log = self.reader().log();
+        // INVARIANT: the caller has seen who has what goes, and what of it is needed: nothing else goes.
+        if minimum(log, what.minimum.min(self.reader().size())) != Some(what.minimum) {
+            return Err(StoreError::Prune {
+                what: format!("the records below {} cannot go as a whole", what.minimum),
+            });
+        }
+        let minimum = what.minimum;
         let drafts =
             drafts(minimum).map_err(|error| StoreError::Record(std::sync::Arc::new(error)))?;
         let Some(behind) = (drafts.len() as u64).checked_sub(1) else {

@@ -132,6 +132,11 @@ impl Authority {
         self.opened.load().workloads.with_jwt_key(now, sign)
     }
 
+    /// Whether a CA signs at `now`: of a server that stood still for as long as one lives, none does.
+    pub(crate) fn signs(&self, now: Timestamp) -> bool {
+        self.opened.load().nodes.issuer(now).is_ok()
+    }
+
     /// The document that should be recorded and then installed, if it is time for one.
     pub(crate) fn rotation(
         &self,

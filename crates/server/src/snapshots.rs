@@ -95,6 +95,26 @@ pub(crate) fn begin(
     Ok(begun)
 }
 
+/// Why the snapshot that stands in for what was pruned cannot be used, if it cannot.
+pub(crate) fn lost(
+    reader: &Reader,
+    get: impl Fn(&HexDigest) -> Result<Option<Vec<u8>>, StoreError>,
+) -> Result<Option<Finding>, StoreError> {
+    let Some(pruned) = reader.pruned() else {
+        return Ok(None);
+    };
+    let retention = reader.record(pruned.record)?.expect_body();
+    let named = retention.ok().and_then(|it: body::Retention| it.snapshot);
+    let Some(index) = named.map(|index| index.0) else {
+        return Ok(None);
+    };
+    let body = reader.record(index).ok();
+    match body.and_then(|record| record.expect_body().ok()) {
+        Some(body) => Ok(usable(&Named { index, body }, reader, get)?.err()),
+        None => Ok(None),
+    }
+}
+
 /// The state that a snapshot gives, or why it gives none.
 pub(crate) fn usable(
     named: &Named,
@@ -110,7 +130,10 @@ pub(crate) fn usable(
         )
         .expected(format!("the state after {size} records, in the blob {digest}"))
         .observed(what)
-        .next("restore its blob from a backup, or let the state be computed from all records: trilith server rebuild-state --config FILE --from-first-record")))
+        .next(match reader.pruned() {
+            None => "restore its blob from a backup, or let the state be computed from all records: trilith server rebuild-state --config FILE --from-first-record",
+            Some(_) => "restore its blob from a backup, or make it again from a copy of the ledger: trilith server rebuild-state --config FILE --copy FOLDER",
+        })))
     };
     if body.format != store::FORMAT {
         return refused("SNAPSHOT-FORMAT", format!("the format {:?}", body.format));

@@ -123,6 +123,10 @@ pub(crate) async fn own_svid(
     own: &Arc<OwnSvid>,
     server_key: &Arc<dyn Signer>,
 ) -> Result<(), Refusal> {
+    // Whoever waits for an SVID before keys are rotated waits for ever where nothing signs one.
+    if core.signing.check().is_ok() && !core.authority.signs(core.now()) {
+        rotate(core).await?;
+    }
     let id = core.authority.server_id().clone();
     let facts = Arc::new(Affirmed::default());
     let order = Order {

@@ -164,7 +164,36 @@ fn what_is_left_verifies_and_what_is_gone_says_so() {
 
 fn prune_but(ledger: &Ledger, keep: u64, needed: &[u64]) -> Result<Option<Pruned>, StoreError> {
     let drafts = |minimum| Ok(vec![draft("before it"), retention(minimum)]);
-    ledger.prune_but(keep, needed, drafts)
+    match ledger.prunable(keep)? {
+        Some(prunable) => ledger.prune_but(prunable, needed, drafts),
+        None => Ok(None),
+    }
+}
+
+/// Tiling goes on while somebody looks at what could go, and at what of it is needed.
+#[test]
+fn no_more_goes_than_was_looked_at() {
+    let (dir, signer) = (tempfile::tempdir().unwrap(), signer());
+    let ledger = open(dir.path(), &signer).unwrap();
+    fill(&ledger, 600);
+    let seen = ledger.prunable(600).unwrap().unwrap();
+    fill(&ledger, 600);
+    let more = ledger.prunable(1_200).unwrap().unwrap();
+    assert!(more.minimum > seen.minimum, "{seen:?} {more:?}");
+    let drafts = |minimum| Ok(vec![retention(minimum)]);
+    let pruned = ledger.prune_but(seen, &[7], drafts).unwrap().unwrap();
+    assert_eq!(pruned.minimum, seen.minimum);
+    let reader = ledger.reader();
+    for index in [7, seen.minimum, more.minimum - 1] {
+        assert_eq!(text_of(reader, index), index.to_string());
+    }
+    let size = reader.size();
+    for minimum in [seen.minimum, more.minimum + 1, 1 << 40] {
+        let other = ledger_store::Prunable { minimum, ..more };
+        let error = ledger.prune_but(other, &[], drafts).unwrap_err();
+        assert_eq!(error.code(), "LEDGER-PRUNE", "{error}");
+    }
+    assert_eq!(reader.size(), size);
 }
 
 #[test]

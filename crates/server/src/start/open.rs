@@ -216,13 +216,23 @@ pub(super) enum Base {
 
 impl Opened {
     pub(super) fn open(config: &Config, on_failure: Option<OnFailure>) -> Result<Self, StartError> {
-        Self::open_from(config, on_failure, Base::Snapshot)
+        let opened = Self::open_from(config, on_failure, None)?;
+        let (reader, blobs) = (opened.ledger.reader(), &opened.blobs);
+        if let Some(finding) = snapshots::lost(reader, |sha256| blobs.get(sha256))? {
+            tracing::warn!(%finding, "the snapshot that stands in for what was pruned: make it again before it is needed");
+        }
+        Ok(opened)
     }
 
-    pub(super) fn open_from(
+    /// With a database that is computed anew, beside the one that is there: [`replace_state`].
+    pub(super) fn anew(config: &Config, base: Base) -> Result<Self, StartError> {
+        Self::open_from(config, None, Some(base))
+    }
+
+    fn open_from(
         config: &Config,
         on_failure: Option<OnFailure>,
-        base: Base,
+        anew: Option<Base>,
     ) -> Result<Self, StartError> {
         private_dir(&config.data_dir)?;
         let ca: Arc<dyn Custody> = Arc::new(open_custody(&config.custody.ca)?);
@@ -255,8 +265,19 @@ impl Opened {
             state,
             behind,
             begun,
-        } = catch_up(config, &ledger, &blobs, base)?;
-        all_there(&state, ledger.reader())?;
+        } = match anew {
+            None => caught_up(&state_path(config), &ledger, &blobs, Base::Snapshot)?,
+            Some(base) => {
+                // Of a run that was cut short.
+                let beside = beside(config);
+                Store::drop_file(&beside)?;
+                let caught = caught_up(&beside, &ledger, &blobs, base);
+                if caught.is_err() {
+                    drop(Store::drop_file(&beside));
+                }
+                caught?
+            }
+        };
         // What a crash has left of an erasure, or a restored folder has brought back.
         let folder = config.data_dir.join(certificates::FOLDER);
         certificates_with(&folder, &blobs, &state.all_erased())?;
@@ -375,8 +396,16 @@ fn state_path(config: &Config) -> PathBuf {
     config.data_dir.join("state.sqlite")
 }
 
-pub(super) fn drop_state(config: &Config) -> Result<(), StartError> {
-    Ok(Store::drop_file(&state_path(config))?)
+/// Where a database is made that is to take the place of the other.
+fn beside(config: &Config) -> PathBuf {
+    config.data_dir.join("state.new.sqlite")
+}
+
+/// Puts the database that was computed anew, which nobody has open, in the place of the one that is there.
+pub(super) fn replace_state(config: &Config) -> Result<(), StartError> {
+    let path = state_path(config);
+    Store::drop_file(&path)?;
+    std::fs::rename(beside(config), &path).map_err(|source| StartError::Directory { path, source })
 }
 
 /// Of a pruned ledger: that what the state needs of it is kept.
@@ -439,18 +468,29 @@ fn begin(state: &State, reader: &Reader, blobs: &Blobs, base: Base) -> Result<Be
     ))
 }
 
-/// The store's state, with every record that it has not applied yet. A database that the disk does not
-/// let us write is left behind: the ledger holds everything, and the server starts without it.
-fn catch_up(
-    config: &Config,
+/// As [`catch_up`], with all that the state needs.
+fn caught_up(
+    path: &Path,
     ledger: &Ledger,
     blobs: &Blobs,
     base: Base,
 ) -> Result<CaughtUp, StartError> {
-    let path = state_path(config);
+    let caught = catch_up(path, ledger, blobs, base)?;
+    all_there(&caught.state, ledger.reader())?;
+    Ok(caught)
+}
+
+/// The store's state, with every record that it has not applied yet. A database that the disk does not
+/// let us write is left behind: the ledger holds everything, and the server starts without it.
+fn catch_up(
+    path: &Path,
+    ledger: &Ledger,
+    blobs: &Blobs,
+    base: Base,
+) -> Result<CaughtUp, StartError> {
     let reader = ledger.reader();
     let size = reader.size();
-    let (mut store, mut state, mut behind) = match load(&path, size) {
+    let (mut store, mut state, mut behind) = match load(path, size) {
         Ok((store, state)) => (Some(store), state, None),
         Err(error) if error.is_disk() => {
             tracing::error!(%error, "the state is computed from the whole ledger");
@@ -480,7 +520,10 @@ fn catch_up(
         fell_behind(written, &mut store, &mut behind)?;
     }
     Ok(CaughtUp {
-        kept: Kept { path, store },
+        kept: Kept {
+            path: path.to_owned(),
+            store,
+        },
         state,
         behind,
         begun,

@@ -116,3 +116,14 @@ async fn the_issuing_ca_is_replaced_while_what_it_signed_goes_on() {
     distinct.dedup();
     assert_eq!(sequences, distinct);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stood_still_for_as_long_as_its_issuing_ca_lives_issues_again() {
+    let more = "[lifetimes]\nissuing_ca_s = 10\nx509_s = 10\nnode_s = 10\n";
+    let mut fixture = Fixture::start_with(more).await;
+    fixture.stop().await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    fixture.go_on().await;
+    fixture.join("m1").await;
+    assert!(fixture.records(&["bundle"]).await.len() > 1);
+}

@@ -6,7 +6,7 @@ use crate::harness::{config_with, finding};
 use crate::recovering::until;
 use crate::surviving::copy;
 use proto::v1::TokenCreateRequest;
-use server::Why;
+use server::{Prune, Why};
 use std::path::Path;
 
 fn size(dir: &Path) -> u64 {
@@ -79,6 +79,23 @@ async fn a_server_that_was_restored_whole_signs_nothing_that_its_witnesses_would
     scene.restored();
     scene.moods([Mood::Good; 3]);
     let config = config_with(&dir, &scene.more);
+    // Nor is a snapshot recorded, or anything pruned.
+    let (now, none) = (facts::Timestamp::now(), facts::Timestamp::from_millis(1));
+    let prune = Prune {
+        before: none,
+        reason: "it is old",
+        by: "uid:0",
+        now,
+        copy: None,
+        really: true,
+    };
+    let refused = server::snapshot(&config, "uid:0").map(drop).unwrap_err();
+    assert_eq!(refused.finding().code, "SERVER-BEHIND-PEER");
+    scene.restored();
+    let refused = server::prune(&config, &prune).map(drop).unwrap_err();
+    assert_eq!(refused.finding().code, "SERVER-BEHIND-PEER");
+    assert_eq!(size(&dir), before);
+    scene.restored();
     let why = |give_up| Why {
         reason: "the disk was lost",
         by: "uid:0",
