@@ -21,7 +21,7 @@ use ledger_store::Reader;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, RwLock};
@@ -44,6 +44,8 @@ const TOGETHER: usize = 1_024;
 /// Files that are open at once: issuances come nearly in the order of their places.
 const OPEN: usize = 2;
 const AUTHORITIES: &str = "authorities";
+/// When was looked for what is erased, and for what: `DIGEST SECONDS`.
+const LOOKED: &str = "looked";
 
 /// What is kept. The thread behind it ends with the last handle, when all is written.
 pub(crate) struct Certificates {
@@ -180,8 +182,33 @@ impl Certificates {
 }
 
 /// As [`Certificates::erase`], at whichever place, in a folder that nobody writes to: after a crash, or in one that a
-/// backup has brought back.
-pub(crate) fn erase_everywhere(dir: &Path, commits: &[HexDigest]) -> io::Result<u64> {
+/// backup has brought back. What has not changed since these very commits were looked for is not read again.
+pub(crate) fn erase_left(dir: &Path, commits: &[HexDigest]) -> io::Result<u64> {
+    if commits.is_empty() || !dir.is_dir() {
+        return Ok(0);
+    }
+    let mut sorted: Vec<[u8; 32]> = commits.iter().map(|commit| commit.0).collect();
+    sorted.sort_unstable();
+    let of = HexDigest::of(&sorted.concat()).to_string();
+    let (path, beside) = (dir.join(LOOKED), dir.join(LOOKED).with_extension("new"));
+    // A file that comes from elsewhere was changed when it came, whatever its times say otherwise: what is written
+    // here is when the look began, in the file system's own time.
+    let began = std::fs::write(&beside, &of).and_then(|()| std::fs::metadata(&beside));
+    let last = std::fs::read_to_string(&path).unwrap_or_default();
+    let last = last.split_once(' ').filter(|(looked, _)| *looked == of);
+    let last: Option<i64> = last.and_then(|(_, when)| when.parse().ok());
+    // On a disk that is full all of it is looked at.
+    let now = began.as_ref().map_or(i64::MIN, |beside| beside.ctime());
+    let erased = erase_since(dir, commits, last.filter(|last| *last <= now))?;
+    let kept = began.and_then(|_| std::fs::write(&beside, format!("{of} {now}")));
+    if let Err(error) = kept.and_then(|()| std::fs::rename(&beside, &path)) {
+        tracing::debug!(%error, "the next start looks at all certificates");
+    }
+    Ok(erased)
+}
+
+/// In files that changed in that second or later, or in all.
+fn erase_since(dir: &Path, commits: &[HexDigest], since: Option<i64>) -> io::Result<u64> {
     let commits: HashSet<HexDigest> = commits.iter().copied().collect();
     let mut erased = 0;
     for folder in listed(dir)? {
@@ -189,7 +216,10 @@ pub(crate) fn erase_everywhere(dir: &Path, commits: &[HexDigest]) -> io::Result<
             continue;
         }
         for path in listed(&folder)? {
-            erased += write_over(&path, &commits)?;
+            let changed = std::fs::metadata(&path)?.ctime();
+            if since.is_none_or(|since| changed >= since) {
+                erased += write_over(&path, &commits)?;
+            }
         }
     }
     Ok(erased)
@@ -261,9 +291,11 @@ impl Writer {
                 done,
             } => {
                 let erased = match places {
-                    None => erase_everywhere(&self.dir, &commits),
+                    None => erase_since(&self.dir, &commits, None),
                     Some(places) => self.erase_at(&commits, &places),
                 };
+                // A file may have been cut: where it ends is looked up anew.
+                self.open.clear();
                 self.erased.extend(commits);
                 drop(done.send(erased));
             }
@@ -396,25 +428,36 @@ fn open(path: &Path) -> io::Result<Open> {
     Ok(Open { file, end })
 }
 
-/// Writes over the frames of one file that commit to one of `commits`.
+/// Writes over the frames of one file that commit to one of `commits`, and over what stands behind its last whole one:
+/// nobody finds a certificate there, and whoever reads the disk would.
 fn write_over(path: &Path, commits: &HashSet<HexDigest>) -> io::Result<u64> {
     let bytes = match read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(error),
     };
-    let theirs: Vec<(usize, Vec<u8>)> = frames(&bytes)
-        .filter(|(_, frame)| commits.contains(&frame.commit))
-        .map(|(place, frame)| (place, frame.erased()))
-        .collect();
-    if theirs.is_empty() {
+    let (mut theirs, mut end) = (Vec::new(), 0);
+    for (place, frame) in frames(&bytes) {
+        end = place.saturating_add(frame.length());
+        if commits.contains(&frame.commit) {
+            theirs.push((place, frame.erased()));
+        }
+    }
+    let rest = bytes.len().saturating_sub(end);
+    if theirs.is_empty() && rest == 0 {
         return Ok(0);
     }
     let file = OpenOptions::new().write(true).open(path)?;
     for (place, nothing) in &theirs {
         file.write_all_at(nothing, *place as u64)?;
     }
-    file.sync_data()?;
+    if rest > 0 {
+        tracing::warn!(path = %path.display(), rest, "what is behind a damage in a file of certificates is cut off");
+        file.write_all_at(&vec![0; rest], end as u64)?;
+        file.sync_data()?;
+        file.set_len(end as u64)?;
+    }
+    file.sync_all()?;
     Ok(theirs.len() as u64)
 }
 
@@ -445,4 +488,74 @@ fn file_of(dir: &Path, number: u64) -> PathBuf {
 
 fn authority_file(dir: &Path, issuer: &[u8; 32]) -> PathBuf {
     dir.join(AUTHORITIES).join(crypto::hex::encode(issuer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(commit: u8) -> Vec<u8> {
+        let frame = Frame {
+            index: 7,
+            commit: HexDigest([commit; 32]),
+            size: 9,
+            before: &[commit; 60],
+            after: &[commit; 60],
+        };
+        frame.encode().unwrap()
+    }
+
+    fn holds(path: &Path, commit: u8) -> bool {
+        let bytes = std::fs::read(path).unwrap();
+        bytes.windows(60).any(|window| window == [commit; 60])
+    }
+
+    /// Behind a length that a disk has changed nothing was found, and the erasure said that it was done.
+    #[test]
+    fn what_is_behind_a_damage_is_erased_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file_of(dir.path(), 0);
+        make_parent(&path).unwrap();
+        let whole = [frame(1), frame(2), frame(3)].concat();
+        let second = frame(1).len();
+        for damaged in [second, second + 60] {
+            let mut bytes = whole.clone();
+            // A length of more than any has, or a place in the frame where nothing shows it.
+            bytes[damaged] ^= 0x80;
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(holds(&path, 3));
+            erase_since(dir.path(), &[HexDigest([3; 32])], None).unwrap();
+            assert!(holds(&path, 1) && !holds(&path, 3));
+        }
+    }
+
+    #[test]
+    fn what_a_backup_brings_back_is_looked_at_and_what_is_as_it_was_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file_of(dir.path(), 0);
+        make_parent(&path).unwrap();
+        let whole = [frame(1), frame(3)].concat();
+        let three = [HexDigest([3; 32])];
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(erase_left(dir.path(), &[]).unwrap(), 0);
+        assert_eq!(erase_left(dir.path(), &three).unwrap(), 1);
+        // One file of them, whatever its times say.
+        for old in [false, true] {
+            std::fs::write(&path, &whole).unwrap();
+            if old {
+                let file = File::options().write(true).open(&path).unwrap();
+                file.set_modified(std::time::UNIX_EPOCH).unwrap();
+            }
+            assert_eq!(erase_left(dir.path(), &three).unwrap(), 1);
+        }
+        // Others than were looked for before.
+        let both = [HexDigest([1; 32]), HexDigest([3; 32])];
+        assert_eq!(erase_left(dir.path(), &both).unwrap(), 1);
+        assert_eq!(erase_left(dir.path(), &both).unwrap(), 0);
+        // What nobody has changed since is not read.
+        std::fs::write(&path, &whole).unwrap();
+        let later = std::fs::metadata(&path).unwrap().ctime() + 1;
+        assert_eq!(erase_since(dir.path(), &both, Some(later)).unwrap(), 0);
+        assert_eq!(erase_since(dir.path(), &both, None).unwrap(), 2);
+    }
 }

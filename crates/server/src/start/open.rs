@@ -14,7 +14,7 @@ use crypto::{Custody, SecretBytes};
 use custody::{FileCustody, FileCustodyError};
 use facts::Finding;
 use identity::AuthorityError;
-use ledger::{HexDigest, LedgerSigner, Record, RecordError};
+use ledger::{LedgerSigner, Record, RecordError};
 use ledger_store::{Blobs, Ledger, Options, Reader, RealDisk, StoreError};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -280,7 +280,13 @@ impl Opened {
         };
         // What a crash has left of an erasure, or a restored folder has brought back.
         let folder = config.data_dir.join(certificates::FOLDER);
-        certificates_with(&folder, &blobs, &state.all_erased())?;
+        // They go first, so that a start which is killed on the way finds them again.
+        certificates::erase_left(&folder, &state.all_erased()).map_err(|source| {
+            StartError::Directory {
+                path: folder,
+                source,
+            }
+        })?;
         let removed = blobs.remove_all(&state.all_erased())?;
         if removed > 0 {
             tracing::warn!(
@@ -353,24 +359,6 @@ fn unnamed(blobs: &Blobs, reader: &Reader) -> Result<u64, StartError> {
         blobs.settle(&one)?;
     }
     Ok(removed)
-}
-
-/// Erases the certificates that go with those openings that are still there. They go first, so that a start which is
-/// killed on the way finds the openings again.
-fn certificates_with(dir: &Path, blobs: &Blobs, erased: &[HexDigest]) -> Result<(), StartError> {
-    let mut there = Vec::new();
-    for sha256 in erased {
-        if blobs.get(sha256)?.is_some() {
-            there.push(*sha256);
-        }
-    }
-    if !there.is_empty() {
-        certificates::erase_everywhere(dir, &there).map_err(|source| StartError::Directory {
-            path: dir.to_owned(),
-            source,
-        })?;
-    }
-    Ok(())
 }
 
 fn open_custody(config: &CustodyConfig) -> Result<FileCustody, StartError> {

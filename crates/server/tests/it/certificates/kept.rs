@@ -232,14 +232,18 @@ async fn a_certificate_goes_with_the_facts_that_it_was_issued_on() {
         [session.issuance]
     );
 
-    // A backup brings both back: the next start clears both.
-    session.fixture.stop().await;
-    for (path, bytes) in copy {
-        std::fs::write(path, bytes).unwrap();
+    // A backup brings both back, or this folder alone: the next start clears them.
+    for alone in [false, true] {
+        session.fixture.stop().await;
+        for (path, bytes) in &copy {
+            if !alone || path.starts_with(&folder) {
+                std::fs::write(path, bytes).unwrap();
+            }
+        }
+        assert!(holding(&folder, session.signature()).is_some());
+        session.fixture.go_on().await;
+        assert_eq!(holding(&folder, session.signature()), None, "{alone}");
     }
-    assert!(holding(&folder, session.signature()).is_some());
-    session.fixture.go_on().await;
-    assert_eq!(holding(&folder, session.signature()), None);
     let pack = pack(&session.fixture, &question).await;
     assert!(session.judged(&pack).unwrap().certificates.is_empty());
 }
