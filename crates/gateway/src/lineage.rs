@@ -56,8 +56,7 @@ impl Keys {
                 // INVARIANT: no key is made for a ledger that went on as another log.
                 let copy = dir.with_file_name(LEDGER).join(FILE);
                 if copy.exists() {
-                    let what = format!("the links in {} alone", copy.display());
-                    return Err(refused(dir, &what));
+                    return Err(lost(dir, &copy));
                 }
                 let key = match make {
                     true => custody.load_or_generate(FIRST, Algorithm::Ed25519)?,
@@ -222,6 +221,25 @@ fn name(number: u64) -> String {
 
 fn unsound(dir: &Path, error: &LineageError) -> CoreError {
     refused(dir, &format!("{}: {error}", error.code()))
+}
+
+/// The ledger is known to have gone on as another log, and the links to that are not beside its keys.
+fn lost(dir: &Path, copy: &Path) -> CoreError {
+    let path = dir.join(FILE);
+    CoreError::Refused(
+        Finding::new(
+            "GATEWAY-LINEAGE",
+            "the ledger went on as a new log, and what leads to its key is not beside the keys",
+        )
+        .expected(format!("{}, with the key of the newest log", path.display()))
+        .observed(format!("the links in {} alone", copy.display()))
+        .next(format!(
+            "restore the newest copy of the folder of the keys as a whole; where only `lineage` is lost, copy {} to {}: \
+             the links in it are checked. Where the newest key is lost, give this gateway a new `name`",
+            copy.display(),
+            path.display()
+        )),
+    )
 }
 
 fn refused(dir: &Path, observed: &str) -> CoreError {
