@@ -4,7 +4,7 @@ use crate::core::Core;
 use crate::refusal::Refusal;
 use facts::Finding;
 use ledger::witness::origin_hash;
-use ledger::{Base64, Checkpoint, Digest, Hash, LedgerKey, lineage};
+use ledger::{Base64, Checkpoint, Digest, LedgerKey, lineage};
 use ledger_store::{Mirror, Options, Reader, StoreError};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -227,7 +227,7 @@ fn elsewhere(key: &LedgerKey, error: &dyn std::error::Error) -> Refusal {
 impl Kept {
     /// From now on it is of the log of `key`, if that goes on from the one that it is of; of a former key nothing is
     /// taken back. Blocks on the disk when it does.
-    fn succeed(&self, key: &LedgerKey) -> Result<(), Refusal> {
+    pub(crate) fn succeed(&self, key: &LedgerKey) -> Result<(), Refusal> {
         let links = lineage::links(key);
         if links.is_empty() {
             return Ok(());
@@ -245,6 +245,30 @@ impl Kept {
             })?;
         *held = known;
         Ok(())
+    }
+
+    /// The key that this would be of if it went on as the log of `key`; nothing is kept of that.
+    pub(crate) fn goes_on_with(&self, key: &LedgerKey) -> Result<LedgerKey, Refusal> {
+        let held = self.held();
+        if held == *key {
+            // The usual: no signature is verified again.
+            return Ok(held);
+        }
+        lineage::follow(&held, &lineage::links(key)).map_err(|error| elsewhere(key, &error))
+    }
+
+    pub(crate) fn is_of(&self, key: &LedgerKey) -> bool {
+        self.held() == *key
+    }
+
+    /// Whether `note` is one that it takes as it is.
+    pub(crate) fn reads(&self, note: &str) -> bool {
+        Checkpoint::open(note, &self.held()).is_ok()
+    }
+
+    fn held(&self) -> LedgerKey {
+        let held = self.key.lock().unwrap_or_else(PoisonError::into_inner);
+        held.clone()
     }
 
     pub(crate) const fn reader(&self) -> &Reader {
@@ -290,11 +314,6 @@ impl Kept {
     /// A record of this server's ledger names the mirror.
     pub(crate) fn named(&self) {
         self.named.store(true, Ordering::Release);
-    }
-
-    /// Checks that `note` extends what is kept.
-    pub(crate) fn extends(&self, note: &str, proof: &[Hash]) -> Result<Checkpoint, StoreError> {
-        self.lock().extends(note, proof)
     }
 
     /// Adds `records`, which lead to `note`. Blocks on the disk.

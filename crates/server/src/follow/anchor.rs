@@ -11,7 +11,8 @@ use crate::refusal::Refusal;
 use facts::Finding;
 use ledger::body::{self, Body as _};
 use ledger::lineage::{self, Link};
-use ledger::{Base64, Checkpoint, Decimal, Digest, Draft, LedgerKey};
+use ledger::misbehaviour::link_evidence;
+use ledger::{Base64, Checkpoint, Decimal, Digest, Draft, LedgerKey, merkle};
 use ledger_store::StoreError;
 use proto::v1::{Anchored, FetchSegments, GatewayHead, SegmentData, delta::Delta};
 use std::sync::Arc;
@@ -128,12 +129,17 @@ impl Anchoring {
         if let Some(kept) = &self.kept {
             return Ok(Arc::clone(kept));
         }
-        let (opening, key) = (Arc::clone(&self.core), self.key.clone());
+        let origin = self.key.origin().as_str();
+        // INVARIANT: a link that nothing has come of yet changes nothing: as long as the server's ledger does not tell of
+        // it, the mirror goes on with the records behind it.
+        let known = self.core.state().gateway_key(origin);
+        let anchored = known.is_some();
+        let key = known.unwrap_or_else(|| self.key.clone());
+        let opening = Arc::clone(&self.core);
         let kept = tokio::task::spawn_blocking(move || opening.mirrors.open(&key))
             .await
             .map_err(|error| Refusal::internal("opening a mirror", &error))??;
-        let origin = self.key.origin().as_str();
-        if self.core.state().gateway(origin).is_some() {
+        if anchored {
             kept.named();
         }
         Ok(Arc::clone(self.kept.insert(kept)))
@@ -146,7 +152,9 @@ impl Anchoring {
             return Err(self.refused(&format!("a head of {}", opened.origin)));
         }
         let kept = self.kept().await?;
-        let held = kept.reader().size();
+        self.has_not_ended(&kept, &head.checkpoint, &opened).await?;
+        let before = kept.reader().head();
+        let held = before.checkpoint.size;
         if opened.size < held {
             return Err(self.shorter(&kept, &head.checkpoint, &opened).await);
         }
@@ -158,8 +166,10 @@ impl Anchoring {
                 .map(|hash| hash.as_slice().try_into().ok())
                 .collect();
             let proof = proof.ok_or_else(|| self.refused("a hash that is none"))?;
-            if let Err(error) = kept.extends(&head.checkpoint, &proof) {
-                let first = kept.reader().head().note.to_string();
+            let (root, new) = (&before.checkpoint.root, &opened);
+            if let Err(error) = merkle::verify_consistency(held, root, new.size, &new.root, &proof)
+            {
+                let first = before.note.to_string();
                 return Err(self
                     .misbehaves(first, &head.checkpoint, false, &error.to_string())
                     .await);
@@ -246,6 +256,9 @@ impl Anchoring {
         note: String,
     ) -> Result<(), Refusal> {
         let kept = self.kept().await?;
+        if !kept.reads(&note) {
+            self.goes_on(&kept, first).await?;
+        }
         tokio::task::spawn_blocking(move || kept.append(first, &records, &note))
             .await
             .map_err(|error| Refusal::internal("keeping a gateway's records", &error))?
@@ -254,6 +267,57 @@ impl Anchoring {
                 error => self.refused(&error.to_string()),
             })?;
         Ok(())
+    }
+
+    /// The mirror goes on as the log of this key, durably, if that goes on from what is here: records of it have come,
+    /// from `first` on, or it is about to be anchored.
+    async fn goes_on(&self, kept: &Arc<Kept>, first: u64) -> Result<(), Refusal> {
+        if kept.is_of(&self.key) {
+            return Ok(());
+        }
+        for link in self.links.iter().filter(|link| link.size <= first) {
+            let root = Digest(link.root).to_string();
+            if !has(Arc::clone(kept), link.size, root).await? {
+                return Err(self.refused(&format!(
+                    "{} goes on from {} records that are not the first of these",
+                    link.to.origin(),
+                    link.size
+                )));
+            }
+        }
+        let (kept, key) = (Arc::clone(kept), self.key.clone());
+        let succeeding = tokio::task::spawn_blocking(move || kept.succeed(&key));
+        let succeeded = succeeding.await;
+        succeeded.map_err(|error| Refusal::internal("going on with a mirror", &error))?
+    }
+
+    /// Refuses a head beyond the end of its log, where what is kept here goes on as another one. Its records came, and
+    /// the server's ledger may not tell of it: then the link is evidence, which is kept with the head.
+    async fn has_not_ended(
+        &self,
+        kept: &Kept,
+        note: &str,
+        opened: &Checkpoint,
+    ) -> Result<(), Refusal> {
+        let newest = kept.goes_on_with(&self.key)?;
+        if newest == self.key {
+            return Ok(());
+        }
+        let Some((link, rotation)) = succession::leads_on(&self.key, &newest) else {
+            return Ok(());
+        };
+        let is_end = (link.size, link.root) == (opened.size, opened.root);
+        if opened.size < link.size || is_end {
+            return Ok(());
+        }
+        let observed = format!(
+            "{} records, and it went on as {} from {}",
+            opened.size,
+            link.to.origin(),
+            link.size
+        );
+        let first = link_evidence(&rotation);
+        Err(self.misbehaves(first, note, false, &observed).await)
     }
 
     /// Once a mirror that was lost has reached its anchor again: what comes after it is fetched only if this is the
@@ -300,6 +364,7 @@ impl Anchoring {
         };
         let auth = format!("x509:{}", self.svid.serial);
         let mut records = self.successions(&kept, checkpoint, &auth).await?;
+        self.goes_on(&kept, checkpoint.size).await?;
         records.push(draft(body.record().actor(&self.svid.spiffe_id, &auth))?);
         let index = self.record(records, alone).await?;
         kept.named();

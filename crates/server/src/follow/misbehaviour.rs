@@ -1,7 +1,8 @@
 //! A gateway whose key signed what cannot be of one ledger that only grows: it is cut off, and the two notes are kept
 //! in the record that says so, in the commit of the revocation. Old notes are public, and several machines may have one
 //! identity: what proves nothing by itself counts only where it was seen here, or where the machine that anchored the
-//! ledger says it.
+//! ledger says it. Of a key that was replaced the owner has no use: what it signs is held against the machine that shows
+//! it.
 
 use crate::core::Core;
 use crate::refusal::Refusal;
@@ -67,7 +68,10 @@ pub(super) async fn cut_off(
         by: core.authority.server_id().to_string(),
         auth: "self",
     };
-    let (revocation, more) = if is_shared(core, svid) {
+    let (revocation, more) = if !own && is_replaced(core, key) {
+        // INVARIANT: a thief of a key that was replaced cuts off nobody but himself.
+        (of(TargetKind::Machine, &svid.node), None)
+    } else if is_shared(core, svid) {
         let anchored = owner.filter(|node| *node != svid.node);
         let more = anchored.map(|node| of(TargetKind::Machine, &node));
         (of(TargetKind::Machine, &svid.node), more)
@@ -114,6 +118,12 @@ async fn anchored_by(core: &Arc<Core>, origin: &str) -> Option<String> {
     let record = read.await.ok()?.ok()?;
     let serial = record.auth().strip_prefix("x509:")?;
     core.state().svid(serial).map(|row| row.node.clone())
+}
+
+/// Whether the ledger has gone on under another key, as this server's ledger tells.
+fn is_replaced(core: &Core, key: &LedgerKey) -> bool {
+    let newest = core.state().gateway_key(key.origin().as_str());
+    newest.is_some_and(|newest| newest.replaced(key.public_key()))
 }
 
 /// Whether other machines have the identity too.

@@ -187,7 +187,7 @@ async fn head(inbound: &mut Streaming<GatewayMessage>) -> Option<GatewayHead> {
 }
 
 /// The link by which the log of `key` went on, as `followed` knows.
-fn leads_on(key: &LedgerKey, followed: &LedgerKey) -> Option<(Link, KeyRotation)> {
+pub(super) fn leads_on(key: &LedgerKey, followed: &LedgerKey) -> Option<(Link, KeyRotation)> {
     let links = lineage::links(followed).into_iter();
     let opened = links.filter_map(|rotation| Some((Link::open(&rotation).ok()?, rotation)));
     let mut of_it = opened.filter(|(link, _)| link.from == *key);

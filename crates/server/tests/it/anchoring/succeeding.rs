@@ -11,7 +11,7 @@ use ledger::lineage::{self, Link};
 use ledger::{LedgerKey, LedgerSigner};
 use ledger_store::{Ledger, Options};
 use proto::v1::gateway_message::Message;
-use proto::v1::{GatewayHead, GatewayHello};
+use proto::v1::{GatewayHead, GatewayHello, SegmentData, delta};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -263,6 +263,18 @@ async fn a_new_log_that_was_cut_short_is_not_started_on_and_goes_on() {
 
     set(&["keys/ledger-2.pk8", "keys/lineage"]);
     gateway::new_log(&data, "each year", "uid:0").unwrap();
+    // Where only they are lost, it says that there is a copy, and that one does.
+    let (lost, kept) = (data.join("keys/lineage"), data.join("ledger/lineage"));
+    std::fs::remove_file(&lost).unwrap();
+    let refused = gateway::Core::open(scene.gateway.clone()).await;
+    let Err(gateway::CoreError::Refused(finding)) = refused else {
+        panic!("it started without its links");
+    };
+    assert_eq!(finding.code, "GATEWAY-LINEAGE");
+    let next = finding.next.unwrap_or_default();
+    let copy = format!("copy {} to {}", kept.display(), lost.display());
+    assert!(next.contains(&copy), "{next}");
+    std::fs::copy(kept, lost).unwrap();
     scene.open_gateway().await;
     anchored_as(&scene, 2).await;
 }
@@ -372,9 +384,13 @@ async fn a_head_of_a_replaced_key_beyond_its_end_is_refused_and_kept_as_evidence
             old_size: 0,
         })
     };
+    let trouble = async || victim.fixture.status().await["gateways"][0]["trouble"].clone();
+    assert!(trouble().await.is_null());
     let mut stream = victim.says(victim.first.key(), &[]).await;
     stream.send(head(&thief)).await;
     assert_eq!(stream.refusal().await.code, "FOLLOW-LEDGER-ENDED");
+    // A gateway that is started with an older folder looked as ever.
+    assert_eq!(trouble().await["code"], "FOLLOW-LEDGER-ENDED");
     victim.nobody_is_cut_off().await;
     fill(&thief, 1);
     let mut stream = victim.says(victim.first.key(), &[]).await;
@@ -383,6 +399,130 @@ async fn a_head_of_a_replaced_key_beyond_its_end_is_refused_and_kept_as_evidence
     told(&victim.fixture, "ended", true).await;
     let (log, size) = status(&victim.fixture).await;
     assert_eq!((log, size), (origin(2), victim.size + 1));
+}
+
+/// Whoever has a key that was replaced, and the identity from another machine, had its owner cut off with him.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thief_of_a_replaced_key_cuts_off_nobody_but_himself() {
+    let victim = Victim::set().await;
+    let stolen = victim.fixture.dir.path().join("stolen");
+    copy(&victim.own, &stolen);
+    let (next, link) = victim.succeeded().await;
+    let thief = open(&stolen, Arc::clone(&victim.gateway.signer) as _);
+    fill(&thief, 1);
+    let mut stream = Gateway::connect_from(&victim.fixture, "other", 2000)
+        .await
+        .unwrap();
+    let hello = victim.hello(victim.first.key(), &[]);
+    stream.send(Message::Hello(hello)).await;
+    let head = GatewayHead {
+        checkpoint: thief.reader().head().note.as_ref().to_owned(),
+        consistency: Vec::new(),
+        old_size: 0,
+    };
+    stream.send(Message::Head(head)).await;
+    assert_eq!(stream.refusal().await.code, "FOLLOW-LEDGER-ENDED");
+    let records = victim.fixture.records(&["misbehaviour", "revocation"]);
+    let records = records.await;
+    let [(_, told), (_, revoked)] = records.as_slice() else {
+        panic!("{records:?}");
+    };
+    assert_eq!(told["body"]["kind"], "ended");
+    let target = &revoked["body"]["target"];
+    assert_eq!(
+        (&target["kind"], &target["value"]),
+        (&"machine".into(), &"other".into())
+    );
+    // The owner goes on.
+    let key = lineage::follow(victim.first.key(), std::slice::from_ref(&link)).unwrap();
+    let signer = next.clone().with_lineage(key).unwrap();
+    let own = Ledger::open_signed(&victim.own, signer, &Options::default()).unwrap();
+    fill(&own, 1);
+    let mut stream = victim.says(next.key(), &[link]).await;
+    let size = own.reader().size();
+    assert_eq!(anchored(&mut stream, &own, 0).await, Ok(size));
+}
+
+/// Connects as a thief of key and SVID who says that the ledger goes on as his; until the server has asked for what is
+/// behind so large a head.
+async fn goes_on_as_a_thief(victim: &Victim, thief: &LedgerSigner, size: u64) -> Gateway {
+    let link = victim.link(thief, victim.size, victim.root);
+    let mut stream = victim.says(thief.key(), &[link]).await;
+    let checkpoint = ledger::Checkpoint {
+        origin: thief.key().origin().clone(),
+        size,
+        root: [7; 32],
+    };
+    let head = GatewayHead {
+        checkpoint: thief.sign(&checkpoint).unwrap(),
+        consistency: Vec::new(),
+        old_size: 0,
+    };
+    stream.send(Message::Head(head)).await;
+    asked_from(&mut stream).await;
+    stream
+}
+
+/// From where on the server asks for records, and by which request.
+async fn asked_from(stream: &mut Gateway) -> (u64, u64) {
+    loop {
+        if let delta::Delta::Fetch(fetch) = stream.next().await.unwrap() {
+            return (fetch.from_index, fetch.request);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_no_record_came_of_leaves_the_mirror_to_the_gateway() {
+    let victim = Victim::set().await;
+    let thief = signer(2);
+    let stream = goes_on_as_a_thief(&victim, &thief, victim.size + 100).await;
+    let own = open(&victim.own, Arc::clone(&victim.gateway.signer) as _);
+    fill(&own, 1);
+    let mut honest = victim.says(victim.first.key(), &[]).await;
+    let size = own.reader().size();
+    assert_eq!(anchored(&mut honest, &own, 0).await, Ok(size));
+    drop(stream);
+    victim.nobody_is_cut_off().await;
+    assert!(rotations(&victim.fixture).await.is_empty());
+    // His own log is refused from now on: it ended with less than is anchored.
+    let link = victim.link(&thief, victim.size, victim.root);
+    let code = victim.refused(thief.key(), &[link]).await;
+    assert_eq!(code, "FOLLOW-LEDGER-SHORT");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_a_record_came_of_is_kept_with_what_is_held_against_it() {
+    let victim = Victim::set().await;
+    let stolen = victim.fixture.dir.path().join("stolen");
+    copy(&victim.own, &stolen);
+    let thief = signer(2);
+    let mut stream = goes_on_as_a_thief(&victim, &thief, victim.size + 100).await;
+    // One record, and no more: nothing is anchored.
+    let link = victim.link(&thief, victim.size, victim.root);
+    let his = {
+        let key = lineage::follow(victim.first.key(), std::slice::from_ref(&link)).unwrap();
+        let signer = thief.clone().with_lineage(key).unwrap();
+        Ledger::open_signed(&stolen, signer, &Options::default()).unwrap()
+    };
+    let draft = link.record().draft().unwrap();
+    his.append(draft).wait().unwrap();
+    let end = his.reader().size();
+    let segment = SegmentData {
+        request: 1,
+        first_index: victim.size,
+        records: his.reader().read(victim.size..end).unwrap(),
+        checkpoint: his.reader().head().note.as_ref().to_owned(),
+    };
+    stream.send(Message::Segment(segment)).await;
+    assert_eq!(asked_from(&mut stream).await, (end, 2));
+    drop(stream);
+    let own = open(&victim.own, Arc::clone(&victim.gateway.signer) as _);
+    fill(&own, 1);
+    let mut honest = victim.says(victim.first.key(), &[]).await;
+    let refused = anchored(&mut honest, &own, 0).await.unwrap_err();
+    assert!(refused.contains("it went on as"), "{refused}");
+    told(&victim.fixture, "ended", true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
