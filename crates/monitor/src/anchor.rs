@@ -7,7 +7,7 @@ use crate::compare::Head;
 use crate::config::{Config, signed_by};
 use crate::http::Address;
 use crate::source::{self, Source};
-use facts::Finding;
+use facts::{Finding, Timestamp};
 use ledger::lineage::{self, Link};
 use ledger::merkle::{leaf_hash, verify_inclusion};
 use ledger::{
@@ -23,6 +23,7 @@ pub(crate) const BY: &str = "the server's ledger";
 pub(crate) struct Anchor {
     key: LedgerKey,
     policy: Option<Policy>,
+    max_age_s: Option<u64>,
     address: Address,
 }
 
@@ -40,12 +41,18 @@ impl Anchor {
         Ok(Some(Self {
             key: anchor.key()?,
             policy: anchor.policy()?,
+            max_age_s: anchor.max_age_s,
             address,
         }))
     }
 
     /// The head of the log `origin`, whose key is `log`, that the server's ledger anchors.
-    pub(crate) async fn head(&self, origin: &str, log: &LogKey) -> Result<Head, Failure> {
+    pub(crate) async fn head(
+        &self,
+        origin: &str,
+        log: &LogKey,
+        now: Timestamp,
+    ) -> Result<Head, Failure> {
         let url = &self.address.url;
         let bytes = source::note_of(&self.address, ANCHOR).await?;
         let bytes = bytes.ok_or_else(|| {
@@ -55,7 +62,7 @@ impl Anchor {
         let proof: ProofFile = text
             .parse()
             .map_err(|error: ledger::ProofFileError| self.broken(&error.to_string()))?;
-        let record = self.proven(&proof)?;
+        let record = self.proven(&proof, now)?;
         let anchor: body::Anchor = record
             .expect_body()
             .map_err(|error| self.broken(&facts::with_causes(&error)))?;
@@ -85,10 +92,10 @@ impl Anchor {
     }
 
     /// The record, which stands under a checkpoint that the server's key has signed and enough witnesses have seen.
-    fn proven(&self, proof: &ProofFile) -> Result<Record, Failure> {
+    fn proven(&self, proof: &ProofFile, now: Timestamp) -> Result<Record, Failure> {
         let opened = Checkpoint::open_shown(&proof.checkpoint, &self.key);
         let head = opened.map_err(|error| self.broken(&facts::with_causes(&error)))?;
-        self.witnessed(&proof.checkpoint)?;
+        self.witnessed(&proof.checkpoint, now)?;
         let bytes = proof.extra.as_deref().unwrap_or_default();
         if bytes.is_empty() || bytes.len() > MAX_RECORD {
             return Err(self.broken("the record is not with its proof"));
@@ -109,7 +116,7 @@ impl Anchor {
         Ok(record)
     }
 
-    fn witnessed(&self, checkpoint: &str) -> Result<(), Failure> {
+    fn witnessed(&self, checkpoint: &str, now: Timestamp) -> Result<(), Failure> {
         let Some(policy) = &self.policy else {
             return Ok(());
         };
@@ -117,7 +124,7 @@ impl Anchor {
             .map_err(CheckpointError::from)
             .and_then(|note| policy.judge(&note));
         let observed = match judged {
-            Ok(quorum) if quorum.reached => return Ok(()),
+            Ok(quorum) if quorum.reached => return self.recent(quorum.time, now),
             Ok(quorum) => format!("cosignatures of {} witnesses", quorum.cosignatures.len()),
             Err(error) => facts::with_causes(&error),
         };
@@ -132,6 +139,31 @@ impl Anchor {
             .expected("the quorum of `anchor.policy`")
             .observed(observed)
             .next("wait for the witnesses if the head is new; if it stays so, others may be shown another history"),
+        ))
+    }
+
+    /// An old anchor under an old head, whose quorum is as good as ever, is how what came since would be hidden.
+    fn recent(&self, seen: Option<u64>, now: Timestamp) -> Result<(), Failure> {
+        let Some(age) = self.max_age_s else {
+            return Ok(());
+        };
+        let oldest = now.minus_secs(age).as_secs();
+        if seen.is_some_and(|seen| seen >= oldest) {
+            return Ok(());
+        }
+        let seen = seen.unwrap_or_default();
+        Err(Failure::Broken(
+            Finding::new(
+                "MONITOR-STALE",
+                format!(
+                    "the server's head over the anchor at {} is older than it may be: an old view is shown, or the \
+                     server's witnesses stand still",
+                    self.address.url
+                ),
+            )
+            .expected(format!("a quorum of `anchor.policy` that cosigned within {age} s"))
+            .observed(format!("one that had by {seen} seconds since 1970"))
+            .next("ask the server at another address, or its witnesses; raise `anchor.max_age_s` if they look less often"),
         ))
     }
 

@@ -15,7 +15,7 @@ use crate::webhook::Webhook;
 use crate::{Failure, look};
 use facts::{Finding, Timestamp};
 use ledger::witness::origin_hash;
-use ledger::{CheckpointError, ForeignCheckpoint, LogKey, Note, Policy};
+use ledger::{CheckpointError, ForeignCheckpoint, LedgerKey, LogKey, Note, Policy};
 use ledger_store::{Disk, RealDisk};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,9 +74,9 @@ impl Monitor {
         let key = config.lineage().map_err(local)?;
         let origin = config.origin().map_err(local)?;
         // What was kept of a log that this one goes on from is kept on.
-        let lineage = match &key {
-            LogKey::Note(newest) if newest.first() != newest => newest.first().origin().as_str(),
-            _ => origin.as_str(),
+        let line = match &key {
+            LogKey::Note(newest) if newest.first() != newest => line_of(newest),
+            _ => vec![origin.clone()],
         };
         let webhook = match &config.webhook {
             Some(webhook) => Some(Webhook::open(&config, webhook).map_err(local)?),
@@ -89,7 +89,7 @@ impl Monitor {
             labels: Labels::open(&config).map_err(local)?,
             anchor: Anchor::open(&config).map_err(local)?,
             witnesses: Source::addresses(&config, &config.log.witnesses).map_err(local)?,
-            store: Store::open(disk, &config.monitor.state_dir, lineage, &origin, &key)?,
+            store: Store::open(disk, &config.monitor.state_dir, &line, &origin, &key)?,
             vkey: config.vkey().map_err(local)?,
             key,
             origin,
@@ -122,7 +122,7 @@ impl Monitor {
         }
         // Asked after the head: it is of it, or of a later one.
         if let Some(anchor) = &self.anchor {
-            let anchored = anchor.head(&self.origin, &self.key).await?;
+            let anchored = anchor.head(&self.origin, &self.key, now).await?;
             // INVARIANT: nothing is taken that the server's ledger does not vouch for.
             if anchored.checkpoint.size < head.checkpoint.size {
                 return Err(not_anchored(&head, &anchored));
@@ -258,7 +258,8 @@ impl Monitor {
                 .expected(format!("one that {} has signed", self.vkey))
                 .observed(facts::with_causes(&error))
                 .next(
-                    "compare `log.key` with what the log's operator tells you; nothing was taken",
+                    "compare `log.key` with what the log's operator tells you; if the log goes on as a new one, give its key as \
+                     `log.key` and what `trilith trust` prints as `log.lineage`, with the same `state_dir`. Nothing was taken",
                 ),
             )
         })?;
@@ -583,6 +584,15 @@ impl Monitor {
             sent += 1;
         }
     }
+}
+
+/// The logs of the lineage, as far as it is known, the first one first.
+fn line_of(newest: &LedgerKey) -> Vec<String> {
+    let mut line: Vec<_> = std::iter::successors(Some(newest), |key| key.before())
+        .map(|key| key.origin().to_string())
+        .collect();
+    line.reverse();
+    line
 }
 
 fn gave_up_wrong(head: &Head, end: u64, observed: String) -> Failure {

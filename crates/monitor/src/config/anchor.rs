@@ -22,6 +22,10 @@ pub struct AnchorConfig {
     /// count. Absent: none is asked for.
     #[serde(default)]
     pub policy: Option<PathBuf>,
+    /// Seconds that this quorum may have cosigned the server's checkpoint before now, by the witnesses' clocks: under an
+    /// older one an anchor does not count, which shows that no old view is served. Absent: its age does not matter.
+    #[serde(default)]
+    pub max_age_s: Option<u64>,
     /// The address that `/anchor` is below: `https://SERVER/ledgers/NAME`. The first of `log.urls` by default; a bucket
     /// has none.
     #[serde(default)]
@@ -35,6 +39,11 @@ impl AnchorConfig {
         if !matches!(config.key()?, LogKey::Note(_)) || config.log.entries == Entries::Opaque {
             return Err(wrong(
                 "[anchor] is of a ledger of Trilith, and `log` is another one",
+            ));
+        }
+        if self.max_age_s.is_some() && self.policy.is_none() {
+            return Err(wrong(
+                "`anchor.max_age_s` is of cosignatures, and there is no `anchor.policy`",
             ));
         }
         if self.url.is_none() && config.log.urls.is_empty() {

@@ -34,6 +34,19 @@ fn a_small_file_is_enough() {
 }
 
 #[test]
+fn the_age_of_an_anchor_is_that_of_its_quorum() {
+    let text = file();
+    let key = text
+        .lines()
+        .find(|line| line.starts_with("key = "))
+        .unwrap();
+    let anchor = format!("{text}[anchor]\n{key}\nmax_age_s = 60\n");
+    assert_eq!(Config::parse(&anchor).unwrap_err().code, "MONITOR-CONFIG");
+    let config = Config::parse(&format!("{anchor}policy = \"/etc/p\"\n")).unwrap();
+    assert_eq!(config.anchor.unwrap().max_age_s, Some(60));
+}
+
+#[test]
 fn what_is_not_understood_is_an_error() {
     for (from, to) in [
         ("state_dir = \"/", "state_dir = \""),

@@ -227,6 +227,46 @@ async fn an_anchor_counts_under_the_quorum_of_its_servers_witnesses() {
     assert_eq!(monitor.round(at(1)).await.unwrap().looked, 30);
 }
 
+/// The gateway's own note is as good as ever, and so is the quorum: only its age tells.
+#[tokio::test]
+async fn an_old_anchor_under_an_old_witnessed_head_is_told() {
+    let served = Served::new(Log::new("a", 30)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("witnesses.policy");
+    let [one, two] = [50, 51]
+        .map(|seed| Cosigner::new(&format!("witness.example/{seed}"), fixed_key(seed)).unwrap());
+    let text = format!(
+        "witness a {}\nwitness b {}\ngroup g all a b\nquorum g\n",
+        one.key(),
+        two.key()
+    );
+    std::fs::write(&policy, text).unwrap();
+    let anchored = proof(anchor(&key(), &served.site.log().note()), &server(9));
+    let now = at(0).as_secs();
+    let cosigned = |times: [u64; 2]| {
+        let mut shown = anchored.clone();
+        let mut note = Note::parse(&shown.checkpoint).unwrap();
+        let checkpoint = ForeignCheckpoint::parse(&note.text).unwrap();
+        let lines = [(&one, times[0]), (&two, times[1])];
+        let lines = lines.map(|(witness, time)| witness.cosign(&checkpoint, time).unwrap());
+        note.merge(lines.to_vec()).unwrap();
+        shown.checkpoint = note.to_string();
+        shown
+    };
+    let policy = format!("policy = \"{}\"\n", policy.display());
+    let mut monitor = served.monitor(&folder, "", &format!("{policy}max_age_s = 3600\n"));
+    for times in [[now - 3601, now - 4000], [now - 3601, now]] {
+        served.show(&cosigned(times));
+        assert_eq!(code(&monitor.round(at(0)).await), "MONITOR-STALE");
+    }
+    served.show(&cosigned([now - 3600, now]));
+    assert_eq!(monitor.round(at(0)).await.unwrap().looked, 30);
+    // A freeze: everything is shown as it was.
+    assert_eq!(code(&monitor.round(at(1)).await), "MONITOR-STALE");
+    served.show(&cosigned([now, now + 1]));
+    monitor.round(at(1)).await.unwrap();
+}
+
 /// Labels of a gateway's ledger are its server's word: the gateway's own key signs none.
 #[tokio::test]
 async fn an_owner_recognises_his_own_in_a_gateways_ledger_by_its_servers_labels() {
