@@ -36,6 +36,11 @@ pub struct Config {
     /// and resources, so the default is no.
     #[serde(default)]
     pub http_entries: bool,
+    /// Serve `/ledgers`, those of gateways, decision points and agents, over HTTP on an address that is not loopback:
+    /// each with its name, key, size, anchor, hashes and labels; entry bundles only with `http_entries` as well. They say
+    /// who has a ledger here and how much is accessed by the second, so the default is no.
+    #[serde(default)]
+    pub http_ledgers: bool,
     /// Administration. Default: `admin.sock` in the data directory.
     #[serde(default)]
     pub admin_socket: Option<PathBuf>,

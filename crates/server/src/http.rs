@@ -1,5 +1,6 @@
 //! Plain HTTP, on loopback unless configured: health, metrics, the ledger's public side, the bundle.
-//! Nothing here is secret; entry bundles name identities and are served on loopback or when configured.
+//! Nothing here is secret; entry bundles name identities and are served on loopback or when configured, as are the
+//! ledgers of gateways.
 
 mod ledgers;
 
@@ -21,7 +22,7 @@ const IMMUTABLE: &str = "public, max-age=604800, immutable";
 /// Labels change with who is an owner and what is his.
 const FOR_A_WHILE: &str = "public, max-age=60";
 
-pub(crate) fn router(core: Arc<Core>, entries: bool) -> Router {
+pub(crate) fn router(core: Arc<Core>, entries: bool, ledgers: bool) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -31,7 +32,7 @@ pub(crate) fn router(core: Arc<Core>, entries: bool) -> Router {
         .route("/crl.pem", get(revocation_lists))
         .route("/tile/{*path}", get(tile))
         .route("/labels/{*path}", get(labels))
-        .merge(ledgers::routes())
+        .merge(ledgers::routes(ledgers))
         .with_state(Shared { core, entries })
 }
 

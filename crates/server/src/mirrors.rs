@@ -21,6 +21,9 @@ pub(crate) struct Mirrors {
     dir: PathBuf,
     /// By the names of their first logs: what is mirrored of one goes on as the next.
     open: Mutex<BTreeMap<String, Arc<Kept>>>,
+    /// One for each that is looked up now: held while its files are opened, so that who asks for another one waits for
+    /// none of it. Taken before `open`.
+    opening: Mutex<HashMap<String, Arc<Mutex<()>>>>,
     /// The ledger that each gateway on each machine streams now, and over how many streams.
     claims: Mutex<HashMap<(String, String), (String, usize)>>,
 }
@@ -55,6 +58,7 @@ impl Mirrors {
         Self {
             dir,
             open: Mutex::default(),
+            opening: Mutex::default(),
             claims: Mutex::default(),
         }
     }
@@ -108,12 +112,37 @@ impl Mirrors {
     /// `FOLLOW-LEDGER-FORKED`, `FOLLOW-LEDGER-LINEAGE` if what is kept here goes on as another log.
     pub(crate) fn open(&self, key: &LedgerKey) -> Result<Arc<Kept>, Refusal> {
         let origin = ledger::line(key.origin().as_str());
-        let mut open = self.opened();
-        if let Some(kept) = open.get(origin) {
-            kept.succeed(key)?;
-            return Ok(Arc::clone(kept));
+        let turn = Arc::clone(self.opening().entry(origin.to_owned()).or_default());
+        let kept = {
+            let _alone = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            self.open_alone(origin, key)
+        };
+        let mut opening = self.opening();
+        drop(turn);
+        // Nobody takes another reference while the list is locked.
+        if opening
+            .get(origin)
+            .is_some_and(|turn| Arc::strong_count(turn) == 1)
+        {
+            opening.remove(origin);
         }
-        self.sweep(&mut open);
+        kept
+    }
+
+    /// By one at a time for each origin.
+    fn open_alone(&self, origin: &str, key: &LedgerKey) -> Result<Arc<Kept>, Refusal> {
+        let known = {
+            let mut open = self.opened();
+            let known = open.get(origin).map(Arc::clone);
+            if known.is_none() {
+                self.sweep(&mut open);
+            }
+            known
+        };
+        if let Some(kept) = known {
+            kept.succeed(key)?;
+            return Ok(kept);
+        }
         let failed = |error: StoreError| match error {
             StoreError::DiskFull => Refusal::disk_full(),
             error => Refusal::internal("opening a mirror", &error),
@@ -133,7 +162,7 @@ impl Mirrors {
             named: AtomicBool::new(false),
             anchoring: Arc::default(),
         });
-        open.insert(origin.to_owned(), Arc::clone(&kept));
+        self.opened().insert(origin.to_owned(), Arc::clone(&kept));
         Ok(kept)
     }
 
@@ -171,6 +200,10 @@ impl Mirrors {
 
     fn opened(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Kept>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn opening(&self) -> MutexGuard<'_, HashMap<String, Arc<Mutex<()>>>> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn claims(&self) -> MutexGuard<'_, HashMap<(String, String), (String, usize)>> {

@@ -9,13 +9,20 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use ledger::label::LabelPath;
 use ledger::tile::{Kind, TilePath};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-pub(super) fn routes() -> Router<Shared> {
+/// Where they are not `served`, each is forbidden alike: whether there is one is not said.
+pub(super) fn routes(served: bool) -> Router<Shared> {
+    if !served {
+        let forbidden = || async { StatusCode::FORBIDDEN };
+        return Router::new()
+            .route("/ledgers", any(forbidden))
+            .route("/ledgers/{*path}", any(forbidden));
+    }
     Router::new()
         .route("/ledgers", get(list))
         .route("/ledgers/{name}/checkpoint", get(checkpoint))

@@ -117,7 +117,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         Some(settings) => {
             let key = opened.ledger.key().clone();
             let shown = Shown::ask(settings, &key).await;
-            Some(shown.map_err(StartError::Refused)?)
+            let shown = shown.map_err(StartError::Refused)?;
+            let here = (opened.ledger.reader(), &opened.state);
+            let held = shown.held(settings, &key, here).await;
+            held.map_err(StartError::Refused)?;
+            Some(shown)
         }
     };
     let (core, ledger, server_key, alone) = {
@@ -310,7 +314,8 @@ fn assemble(
         .map(|settings| {
             let unheard = shown.is_some_and(|shown| shown.silent);
             let (reader, key) = (ledger.reader(), ledger.key());
-            Witnesses::open(settings, &config.data_dir, reader, key, unheard)
+            let start = (unheard, found.checkpoint.size);
+            Witnesses::open(settings, &config.data_dir, reader, key, start)
         })
         .transpose()
         .map_err(StartError::Refused)?;
@@ -588,7 +593,8 @@ async fn listeners(
         .map_err(failed(&config.http_listen))?;
     let http_listen = listener.local_addr().map_err(failed(&config.http_listen))?;
     let entries = config.http_entries || http_listen.ip().is_loopback();
-    let router = http::router(Arc::clone(core), entries);
+    let ledgers = config.http_ledgers || http_listen.ip().is_loopback();
+    let router = http::router(Arc::clone(core), entries, ledgers);
     let stop = core.stop.clone();
     tasks.spawn(listen::serve_http(listener, router, stop));
     Ok((listen, http_listen))

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// A gateway whose ledger is anchored.
-async fn with_anchor(fixture: &Fixture) -> (Gateway, Ledger) {
+async fn with_anchor(fixture: &Fixture, listed_as_well: bool) -> (Gateway, Ledger) {
     let mut gateway = Gateway::connect(fixture, 2000).await.unwrap();
     gateway.hello(0, Vec::new()).await;
     let signer = Arc::clone(&gateway.signer) as _;
@@ -25,7 +25,7 @@ async fn with_anchor(fixture: &Fixture) -> (Gateway, Ledger) {
     let size = own.reader().size();
     assert_eq!(anchored(&mut gateway, &own, 0).await, Ok(size));
     until("what is anchored is shown", async || {
-        listed(fixture).await["ledgers"][0]["size"].as_u64() == Some(size)
+        !listed_as_well || listed(fixture).await["ledgers"][0]["size"].as_u64() == Some(size)
     })
     .await;
     (gateway, own)
@@ -104,7 +104,7 @@ async fn look(
 async fn a_gateways_ledger_is_served_as_far_as_it_is_anchored() {
     let fixture = Fixture::start().await;
     assert_eq!(listed(&fixture).await["ledgers"], serde_json::json!([]));
-    let (mut gateway, own) = with_anchor(&fixture).await;
+    let (mut gateway, own) = with_anchor(&fixture, true).await;
     let anchored_size = own.reader().size();
     let list = listed(&fixture).await;
     let one = list["ledgers"][0].clone();
@@ -165,7 +165,7 @@ async fn a_gateways_ledger_is_served_as_far_as_it_is_anchored() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_keeps_of_a_gateway_is_shown_again_after_a_start_and_not_if_it_is_lost() {
     let mut fixture = Fixture::start().await;
-    let (gateway, own) = with_anchor(&fixture).await;
+    let (gateway, own) = with_anchor(&fixture, true).await;
     let size = own.reader().size();
     drop(gateway);
     fixture.restart().await;
@@ -190,20 +190,62 @@ async fn what_a_server_keeps_of_a_gateway_is_shown_again_after_a_start_and_not_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn records_of_gateways_are_served_to_the_world_only_where_the_servers_own_are() {
+async fn gateways_are_listed_to_the_world_only_where_somebody_says_so() {
+    for (more, expected) in [
+        ("", 403),
+        ("http_entries = true\n", 403),
+        ("http_ledgers = true\n", 200),
+    ] {
+        let fixture = for_the_world(more).await;
+        let (gateway, own) = with_anchor(&fixture, expected == 200).await;
+        let name = ledger::witness::origin_hash(&format!("{DOMAIN}/gateway/pg"));
+        let size = own.reader().size();
+        for path in [
+            "/ledgers".to_owned(),
+            format!("/ledgers/{name}/checkpoint"),
+            format!("/ledgers/{name}/anchor"),
+            format!("/ledgers/{name}/tile/0/000.p/{size}"),
+        ] {
+            assert_eq!(
+                status_of(&fixture, &path).await,
+                expected,
+                "{more:?} {path}"
+            );
+        }
+        // What is not there is answered alike.
+        if expected == 403 {
+            for path in ["/ledgers/x/labels/000.p/1", "/ledgers/x/checkpoint"] {
+                assert_eq!(status_of(&fixture, path).await, 403, "{path}");
+            }
+        }
+        // The server's own ledger is for everybody.
+        assert_eq!(status_of(&fixture, "/checkpoint").await, 200);
+        drop(gateway);
+    }
+}
+
+/// A server that listens on more than this machine.
+async fn for_the_world(more: &str) -> Fixture {
     let dir = tempfile::tempdir().unwrap();
     let text = config_text(dir.path()).replacen(
-        "http_listen = \"127.0.0.1:0\"",
-        "http_listen = \"0.0.0.0:0\"",
+        "http_listen = \"127.0.0.1:0\"\n",
+        &format!("http_listen = \"0.0.0.0:0\"\n{more}"),
         1,
     );
     let path = dir.path().join("server.toml");
     std::fs::write(&path, text).unwrap();
-    let server = server::start(server::Config::load(&path).unwrap()).await;
-    let server = Some(server.unwrap());
+    let config = server::Config::load(&path).unwrap();
+    assert!(config.http_listen.ip().is_unspecified());
+    let server = Some(server::start(config).await.unwrap());
     let fixture = Fixture { dir, server };
     fixture.apply(&estate()).await.unwrap();
-    let (_gateway, own) = with_anchor(&fixture).await;
+    fixture
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_gateways_are_served_to_the_world_only_where_the_servers_own_are() {
+    let fixture = for_the_world("http_ledgers = true\n").await;
+    let (_gateway, own) = with_anchor(&fixture, true).await;
     let size = own.reader().size();
     let one = listed(&fixture).await["ledgers"][0].clone();
     let name = one["name"].as_str().unwrap();
@@ -230,7 +272,7 @@ async fn owners_recognise_their_own_in_a_gateways_ledger_by_labels_of_its_server
     let server = Some(server.unwrap());
     let fixture = Fixture { dir, server };
     fixture.apply(&estate()).await.unwrap();
-    let (_gateway, own) = with_anchor(&fixture).await;
+    let (_gateway, own) = with_anchor(&fixture, true).await;
     let one = listed(&fixture).await["ledgers"][0].clone();
     let states = tempfile::tempdir().unwrap();
     let owner = async |name: &str| {
