@@ -26,6 +26,11 @@ pub struct Witnesses {
     /// A witness has so many milliseconds for one answer, and at a start for what it has seen of this ledger.
     #[serde(default = "timeout_ms")]
     pub timeout_ms: u64,
+    /// Start only once enough of them have cosigned, since then, the head that is here: so that a server which was restored
+    /// from a backup with all its keys signs nothing either while somebody keeps its witnesses from answering. No: a
+    /// server starts without its witnesses, and asks on. Their clocks and its own are within a minute of each other.
+    #[serde(default)]
+    pub hold: bool,
     /// A PEM file: the only authorities that may certify witnesses with an `https` address. Absent: those of the
     /// system.
     #[serde(default)]

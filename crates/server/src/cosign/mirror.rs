@@ -2,12 +2,10 @@
 //! It says itself how far it is, so that nothing is kept here about it.
 
 use super::{Asked, verified};
-use crate::core::Core;
 use crate::cosign::witness::Target;
 use ledger::Code as _;
 use ledger::mirror::{Answer, MAX_PACKAGES, Package, Upload};
 use ledger_store::Reader;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Bytes of packages of one request, about: one package is always sent.
@@ -19,18 +17,19 @@ const STALLS: u32 = 3;
 
 /// The lines of the mirror over `target`, whose checkpoint it has.
 pub(super) async fn upload(
-    core: &Arc<Core>,
+    reader: &Reader,
     asked: &Asked,
     target: &Target,
     within: Duration,
 ) -> Result<Vec<ledger::NoteSignature>, String> {
-    let (origin, size) = (core.ledger_key.origin().to_string(), target.size);
+    let origin = target.note.text.lines().next().unwrap_or_default();
+    let size = target.size;
     // First nothing, up to the end: it says where it is, or that it has all of it.
     let (mut start, mut ticket) = (size, Vec::new());
     let (mut furthest, mut stalls) = (0, 0);
     loop {
-        let head = Upload::new(&origin, start, size, ticket).map_err(|error| error.to_string())?;
-        let reader = core.journal.reader().clone();
+        let head = Upload::new(origin, start, size, ticket).map_err(|error| error.to_string())?;
+        let reader = reader.clone();
         let body = tokio::task::spawn_blocking(move || body(&reader, &head));
         let body = body.await.map_err(|error| error.to_string())??;
         let answer = asked.address.add_entries(body, within * PATIENCE).await?;

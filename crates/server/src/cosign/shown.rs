@@ -2,17 +2,20 @@
 //! the folder of its key, cannot tell by itself that it was: they remember how long its log was, and that another log of
 //! its lineage came after it.
 //!
-//! A witness that does not answer keeps no server from starting; it is asked again while that runs.
+//! A witness that does not answer keeps no server from starting, but for `hold`; it is asked again while that runs. That
+//! one has answered shows nothing where somebody stands between: until enough have cosigned a head that has a record of
+//! this run in it, all are asked again.
 //! INVARIANT: of this server's own log a head counts that its key and the witness have signed. A later log has a key that
 //! is not known here, so that of it as many have to speak as the policy asks for.
 
-use super::{Asked, addresses, foreign};
+use super::witness::{Target, cosign};
+use super::{Asked, Witnessed, addresses, foreign};
 use crate::config;
 use crate::core::Core;
 use crate::signing::{Foreign, HeadFile, Signing, behind};
 use crate::start::StartError;
 use crate::state::State;
-use facts::Finding;
+use facts::{Finding, Timestamp};
 use ledger::{Checkpoint, CosignerKey, ForeignCheckpoint, LedgerKey, Note, Origin, Policy};
 use ledger_store::Reader;
 use std::sync::Arc;
@@ -24,6 +27,8 @@ use tokio::time::Instant;
 const LATER: u64 = 3;
 /// Until a witness that was silent at the start is asked again.
 const AGAIN: Duration = Duration::from_secs(10);
+/// Seconds by which clocks of witnesses may be behind.
+const BEHIND: u64 = 60;
 
 /// What the witnesses show.
 pub(crate) struct Shown {
@@ -155,6 +160,40 @@ impl Shown {
         )
     }
 
+    /// Where `hold` says so and nothing that was shown stops this server anyhow, enough witnesses have to cosign the head
+    /// that is here.
+    ///
+    /// # Errors
+    /// `SERVER-UNWITNESSED`.
+    pub(crate) async fn held(
+        &self,
+        settings: &config::Witnesses,
+        key: &LedgerKey,
+        (reader, state): (&Reader, &State),
+    ) -> Result<(), Finding> {
+        let stopped =
+            || self.later(key).is_some() || !self.heads(key, reader, Some(state)).is_empty();
+        // Of nothing there is nothing to be seen.
+        if !settings.hold || reader.head().checkpoint.size == 0 || stopped() {
+            return Ok(());
+        }
+        let asked = addresses(settings, &self.policy)?;
+        let seen = seen_now(&asked, &self.policy, key, reader, settings.timeout()).await;
+        if seen {
+            return Ok(());
+        }
+        Err(Finding::new(
+            "SERVER-UNWITNESSED",
+            "too few witnesses have cosigned the head of this ledger since the start: whether it was rewound is not known",
+        )
+        .expected("the quorum of `witnesses.policy`, by lines that are made now")
+        .observed(format!("{} records here", reader.head().checkpoint.size))
+        .next(
+            "look at the warnings above and at the way to the witnesses, then start again; to start without them, take \
+             `hold` out of [witnesses]: docs/operate/witnessed.md",
+        ))
+    }
+
     /// Blocks `signing` by what was shown, and remembers it beside the key as what a peer has shown.
     pub(crate) fn block(
         &self,
@@ -175,6 +214,47 @@ impl Shown {
             signing.block(behind(&peer, head.size, reader.size()), Some(head));
         }
     }
+}
+
+/// Whether the witnesses that cosign the published head now are enough.
+async fn seen_now(
+    asked: &[Arc<Asked>],
+    policy: &Policy,
+    key: &LedgerKey,
+    reader: &Reader,
+    within: Duration,
+) -> bool {
+    let head = reader.head();
+    let Ok(mut note) = Note::parse(&head.note) else {
+        return false;
+    };
+    let target = Target {
+        number: 0,
+        size: head.checkpoint.size,
+        note: note.clone(),
+    };
+    let oldest = Timestamp::now().minus_secs(BEHIND).as_secs();
+    let mut asking = JoinSet::new();
+    for one in asked {
+        let (one, target, reader) = (Arc::clone(one), target.clone(), reader.clone());
+        asking.spawn(async move {
+            let lines = cosign(&reader, &one, &target, &mut 0, within).await;
+            lines.map_err(|refused| (one.url.clone(), refused.what))
+        });
+    }
+    while let Some(answered) = asking.join_next().await {
+        match answered {
+            Ok(Ok(lines)) => {
+                let _taken = note.merge(lines);
+            }
+            Ok(Err((url, what))) => {
+                tracing::warn!(url, %what, "a witness has not cosigned what is here");
+            }
+            Err(_) => {}
+        }
+    }
+    let seen = Witnessed::read(&note, key, policy);
+    seen.is_some_and(|seen| seen.time >= oldest)
 }
 
 /// The log of the key, and those that may have come after it.
@@ -220,18 +300,20 @@ fn cosigned<'a>(
     theirs.then_some((checkpoint.size, by))
 }
 
-/// Asks on for later logs where somebody was silent at the start, until all have answered once.
+/// Asks on for what is not known here, until all have answered once and enough have cosigned a head of this run. Answers
+/// alone show nothing: whoever stands between says that there is nothing, or what there was.
 pub(super) async fn again(core: Arc<Core>) {
     let Some(witnesses) = &core.witnesses else {
         return;
     };
-    if !witnesses.unheard {
-        return;
-    }
+    let (mut unheard, mut told) = (witnesses.unheard, false);
     loop {
         tokio::select! {
             () = core.stop.cancelled() => return,
             () = tokio::time::sleep(AGAIN) => {}
+        }
+        if !unheard && witnesses.since_start() {
+            return;
         }
         let (asked, key) = (&witnesses.asked, &witnesses.key);
         let within = witnesses.settings.timeout();
@@ -241,8 +323,24 @@ pub(super) async fn again(core: Arc<Core>) {
             core.metrics.blocked.set(1);
             return;
         }
-        if !shown.silent {
+        let heads = {
+            let state = core.state();
+            shown.heads(key, core.journal.reader(), Some(&state))
+        };
+        let stopped = !heads.is_empty();
+        for (peer, head) in heads {
+            crate::follow::contradicted(&core, &peer, head).await;
+        }
+        if stopped {
             return;
+        }
+        unheard = shown.silent;
+        if !told && !witnesses.since_start() && core.signing.check().is_ok() {
+            told = true;
+            tracing::warn!(
+                "too few witnesses have cosigned anything since the start: whether this ledger was rewound is not known, \
+                 and they are asked on"
+            );
         }
     }
 }

@@ -6,8 +6,10 @@ use crate::metrics::WitnessOutcome;
 use facts::Timestamp;
 use ledger::witness::{AddCheckpoint, Answer};
 use ledger::{CosignerKey, Note, NoteSignature};
+use ledger_store::Reader;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// What a round shows.
@@ -23,6 +25,22 @@ pub(super) struct Target {
 pub(super) struct Lines {
     pub(super) number: u64,
     pub(super) lines: Vec<NoteSignature>,
+}
+
+/// Why there is no line of a witness.
+pub(super) struct Refused {
+    pub(super) what: String,
+    /// It says that it has seen more, or another ledger.
+    pub(super) contradicts: bool,
+}
+
+impl From<String> for Refused {
+    fn from(what: String) -> Self {
+        Self {
+            what,
+            contradicts: false,
+        }
+    }
 }
 
 /// What is known of a witness.
@@ -89,7 +107,17 @@ pub(super) async fn each(
         let Some(target) = targets.borrow_and_update().clone() else {
             continue;
         };
-        let cosigned = cosign(&core, asked, &target, &mut old).await;
+        let within = witnesses.settings.timeout();
+        let reader = core.journal.reader();
+        let cosigned = match cosign(reader, asked, &target, &mut old, within).await {
+            Ok(lines) => Ok(lines),
+            Err(refused) => {
+                if refused.contradicts {
+                    contradicted(&core, asked, within).await;
+                }
+                Err(refused.what)
+            }
+        };
         let outcome = if cosigned.is_ok() {
             "cosigned"
         } else {
@@ -125,34 +153,29 @@ pub(super) async fn each(
 }
 
 /// The lines of the witness over `target`. `old` becomes what it has cosigned last.
-async fn cosign(
-    core: &Arc<Core>,
+pub(super) async fn cosign(
+    reader: &Reader,
     asked: &Asked,
     target: &Target,
     old: &mut u64,
-) -> Result<Vec<NoteSignature>, String> {
-    let within = core
-        .witnesses
-        .as_ref()
-        .map(|witnesses| witnesses.settings.timeout())
-        .unwrap_or_default();
+    within: Duration,
+) -> Result<Vec<NoteSignature>, Refused> {
     for _ in 0..ATTEMPTS {
         if *old > target.size {
-            let (seen, ours) = (*old, core.journal.reader().size());
+            let (seen, ours) = (*old, reader.size());
             if seen > ours {
-                contradicted(core, asked, within).await;
                 // It is asked again, should it have said so wrongly.
                 *old = 0;
-                return Err(format!(
-                    "it has cosigned {seen} records, and there are {ours} here"
-                ));
+                return Err(Refused {
+                    what: format!("it has cosigned {seen} records, and there are {ours} here"),
+                    contradicts: true,
+                });
             }
-            return Err(format!("it has cosigned {seen} records already"));
+            return Err(format!("it has cosigned {seen} records already").into());
         }
         let (from, size) = (*old, target.size);
-        let reading = Arc::clone(core);
-        let proof =
-            tokio::task::spawn_blocking(move || reading.journal.reader().consistency(from, size));
+        let reading = reader.clone();
+        let proof = tokio::task::spawn_blocking(move || reading.consistency(from, size));
         let proof = proof
             .await
             .map_err(|error| error.to_string())?
@@ -180,30 +203,29 @@ async fn cosign(
                 if asked.mirrors.is_empty() {
                     return Ok(lines);
                 }
-                return match mirror::upload(core, asked, target, within).await {
+                return match mirror::upload(reader, asked, target, within).await {
                     Ok(more) => Ok([lines, more].concat()),
                     // What the witness beside it says counts nevertheless.
                     Err(what) if !lines.is_empty() => {
                         tracing::warn!(url = asked.url, %what, "a mirror is behind");
                         Ok(lines)
                     }
-                    Err(what) => Err(what),
+                    Err(what) => Err(what.into()),
                 };
             }
             // "The client … SHOULD retry … with the updated tree size".
             Answer::Conflict { size } if size != from => *old = size,
             Answer::Conflict { size } => {
-                return Err(format!(
-                    "it was shown a proof from {size}, and says that it has {size}"
-                ));
+                let what = format!("it was shown a proof from {size}, and says that it has {size}");
+                return Err(what.into());
             }
             Answer::Refused { status } => {
-                if status == 422 {
-                    contradicted(core, asked, within).await;
-                }
-                return Err(format!("it answered {status}"));
+                return Err(Refused {
+                    what: format!("it answered {status}"),
+                    contradicts: status == 422,
+                });
             }
         }
     }
-    Err("it says another size each time".to_owned())
+    Err("it says another size each time".to_owned().into())
 }

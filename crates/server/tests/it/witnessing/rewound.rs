@@ -180,4 +180,56 @@ async fn a_server_that_was_restored_whole_from_before_a_new_log_is_told_by_enoug
         scene.signing().await["code"] == "SERVER-LINEAGE-WITNESSED"
     })
     .await;
+    scene.fixture.stop().await;
+
+    // Whoever stands between answers that they have seen nothing, and has nothing cosigned: they are asked on.
+    shows(&[]);
+    scene.restored();
+    scene.moods([Mood::Forging; 3]);
+    scene.go_on().await;
+    assert_eq!(scene.signing().await, "allowed");
+    let status = scene.fixture.status().await;
+    assert_eq!(status["witnesses"]["since_start"], false);
+    shows(&[0, 2]);
+    until("the server is stopped, whoever stood between", async || {
+        scene.signing().await["code"] == "SERVER-LINEAGE-WITNESSED"
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_holds_begins_with_nothing_that_its_witnesses_do_not_cosign_now() {
+    let mut scene = Scene::set().await;
+    scene.witnessed().await;
+    scene.backed_up().await;
+    scene.more.push_str("hold = true\n");
+    let dir = scene.fixture.dir.path().to_owned();
+    let refused = async |scene: &Scene, moods| {
+        let before = size(&dir);
+        scene.moods(moods);
+        let config = config_with(&dir, &scene.more);
+        let refused = server::start(config).await.err().unwrap();
+        assert_eq!(refused.finding().code, "SERVER-UNWITNESSED", "{moods:?}");
+        assert_eq!(size(&dir), before);
+    };
+    // Nobody answers, one of the two that are enough does, or somebody in their place.
+    refused(&scene, [Mood::Silent; 3]).await;
+    refused(&scene, [Mood::Good, Mood::Silent, Mood::Silent]).await;
+    refused(&scene, [Mood::Forging; 3]).await;
+    scene.moods([Mood::Good, Mood::Silent, Mood::Good]);
+    scene.go_on().await;
+    assert_eq!(scene.signing().await, "allowed");
+    scene.moods([Mood::Good; 3]);
+    scene.fixture.token("m1").await;
+    scene.witnessed().await;
+    let status = scene.fixture.status().await;
+    assert_eq!(status["witnesses"]["since_start"], true);
+    scene.fixture.stop().await;
+
+    // Restored whole: old answers let nothing begin, and true ones say why.
+    scene.restored();
+    refused(&scene, [Mood::Forging; 3]).await;
+    scene.moods([Mood::Good; 3]);
+    scene.go_on().await;
+    assert_eq!(scene.signing().await["code"], "SERVER-BEHIND-PEER");
 }
