@@ -1,7 +1,7 @@
 //! Entry bundles at an address, for whoever checks them himself.
 
 use crate::http::Address;
-use crate::source::Source;
+use crate::source::{PRUNED, Source};
 use facts::Finding;
 use ledger::tile::TilePath;
 use std::path::Path;
@@ -29,7 +29,12 @@ impl Bundles {
     /// Why it cannot be had.
     pub async fn bundle(&self, path: &TilePath) -> Result<Vec<u8>, Finding> {
         let found = self.0.tile(path).await;
-        let found = found.map_err(|failure| failure.finding().clone())?;
+        let found = found.map_err(|failure| match failure.finding().clone() {
+            gone if gone.code == PRUNED => {
+                gone.next("name the address of a mirror of this ledger, which has them")
+            }
+            finding => finding,
+        })?;
         found.ok_or_else(|| {
             Finding::new(
                 "MONITOR-TILE-MISSING",

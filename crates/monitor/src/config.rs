@@ -150,7 +150,7 @@ pub struct LabelsConfig {
     pub key_file: PathBuf,
     /// A file, absolute, of the records of yours that you know: their leaf hashes in base64, one a line, as receipts and
     /// alerts have them. They are not told again; that one of them is not yours is `MONITOR-LABEL-DENIED`. Read at
-    /// each look. Absent: every record of yours is told.
+    /// each look. Absent, or no such file yet: every record of yours is told.
     #[serde(default)]
     pub known: Option<PathBuf>,
     /// The address that `/labels/…` is below. The first of `log.urls` by default; a mirror has none. Of a log with an
@@ -233,6 +233,9 @@ const fn a_thousand() -> u32 {
 struct Lineage {
     #[serde(default)]
     lineage: Vec<ledger::body::KeyRotation>,
+    /// Of a whole answer of `/ledgers`: the links stand in its entries.
+    #[serde(default)]
+    ledgers: Option<serde::de::IgnoredAny>,
 }
 
 pub(crate) fn wrong(what: impl Into<String>) -> Finding {
@@ -467,8 +470,13 @@ impl Config {
 fn lineage_of(newest: &LedgerKey, path: &Path, named: &str) -> Result<LedgerKey, Finding> {
     let unsound = |what: String| {
         wrong(format!("`{named}`: {what}"))
-            .expected(format!("what `trilith trust` prints, of {newest}"))
+            .expected(format!("the links that lead to {newest}"))
             .observed(path.display().to_string())
+            .next(format!(
+                "give what `trilith trust` prints; of a gateway's ledger, its own entry of what the server lists at \
+                 `/ledgers`: `jq '.ledgers[] | select(.origin == \"{}\")'`",
+                newest.origin()
+            ))
     };
     let trust: Lineage = serde_json::from_slice(&read(path)?)
         .map_err(|error| unsound(format!("it does not parse: {error}")))?;
@@ -476,6 +484,17 @@ fn lineage_of(newest: &LedgerKey, path: &Path, named: &str) -> Result<LedgerKey,
         .map_err(|error| unsound(format!("{}: {error}", error.code())))?;
     if followed != *newest {
         return Err(unsound(format!("it goes on to {followed}")));
+    }
+    if trust.ledgers.is_some() {
+        return Err(unsound("it is a list of several ledgers".to_owned()));
+    }
+    let leading = lineage::links(&followed);
+    let leads = |link: &ledger::body::KeyRotation| {
+        leading.iter().any(|led| led.statement == link.statement)
+    };
+    // INVARIANT: a later log without its links is no other log that begins with nothing.
+    if !trust.lineage.iter().all(leads) || (leading.is_empty() && newest.origin().place().1 > 1) {
+        return Err(unsound("its links do not lead to `key`".to_owned()));
     }
     Ok(followed)
 }

@@ -137,6 +137,10 @@ impl Labels {
         let Some(path) = &self.config.known else {
             return Ok(BTreeSet::new());
         };
+        // Not made yet, and nothing is known: all that is his is told.
+        if path.try_exists().is_ok_and(|there| !there) {
+            return Ok(BTreeSet::new());
+        }
         let unread = |line: &str| {
             wrong("`labels.known` has leaf hashes in base64, one a line")
                 .observed(line.chars().take(100).collect::<String>())

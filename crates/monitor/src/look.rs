@@ -21,6 +21,9 @@ const TILES: u64 = 4;
 /// Earlier records of a batch that are fetched because one says that their contents are gone.
 const MOST_BACKWARD: usize = 64;
 
+/// Names beside what is watched that an alert's text has; the record has all.
+const MOST_NAMED: usize = 8;
+
 /// A batch that hashes to the head, and what is not expected in it.
 pub(crate) struct Batch {
     pub(crate) looked: Frontier,
@@ -131,7 +134,28 @@ async fn erased(
     Ok(erased)
 }
 
+/// Whom the record names beside what is watched.
+fn who(origin: &str, told: &Told) -> Vec<String> {
+    let text = told.text.as_deref().unwrap_or_default();
+    let read = about::read(origin, text.as_bytes(), &Erased::default());
+    let Some((_record, about)) = read else {
+        return Vec::new();
+    };
+    let named: BTreeSet<_> = about.identities.into_iter().chain(about.actor).collect();
+    let said = |name: &String| {
+        let mut said = told.about.iter().filter_map(|said| said.split_once(' '));
+        said.any(|(_kind, said)| said == name)
+    };
+    let others = named.into_iter().filter(|name| !said(name));
+    others.take(MOST_NAMED).collect()
+}
+
 fn alert(origin: &str, told: Told, now: Timestamp) -> Alert {
+    let who = who(origin, &told);
+    let observed = match who.is_empty() {
+        true => told.about.join(", "),
+        false => format!("{}; by or for {}", told.about.join(", "), who.join(", ")),
+    };
     let kind = told.record_type.as_deref().unwrap_or("a record");
     let (code, what) = match told.record_type {
         Some(_) => (
@@ -148,7 +172,7 @@ fn alert(origin: &str, told: Told, now: Timestamp) -> Alert {
     };
     let finding = Finding::new(code, what)
         .expected(format!("what a [[watch.allow]] of {} takes", told.watch))
-        .observed(told.about.join(", "))
+        .observed(observed)
         .next("if it is yours, add it to monitor.toml; if not, ask the operator of the log what it is, and keep this document");
     Alert {
         v: 1,

@@ -3,7 +3,7 @@
 
 use crate::config::log_key;
 use crate::http::{Address, Trouble};
-use crate::source::{Source, entries};
+use crate::source::{PRUNED, Source, entries};
 use facts::Finding;
 use ledger::mirror::{Answer, ENTRIES_TYPE, MAX_PACKAGES, Package, Span, Upload};
 use ledger::tile::{Kind, TilePath, TileReader};
@@ -29,6 +29,8 @@ const TILES: usize = 64;
 /// From a log to a mirror.
 pub struct Push {
     from: Source,
+    /// Who has entries that are gone there.
+    copy: Option<Source>,
     to: Address,
     log: LogKey,
     origin: String,
@@ -79,14 +81,11 @@ impl Push {
         let from = if from.starts_with("http://") || from.starts_with("https://") {
             Source::Http(Address::new(from, authorities, TIMEOUT, false)?)
         } else {
-            let folder = PathBuf::from(from);
-            match Folder::is_ledger(&folder) {
-                true => Source::Ledger(folder, None),
-                false => Source::Files(folder),
-            }
+            folder_of(from)
         };
         Ok(Self {
             from,
+            copy: None,
             to: Address::new(to, authorities, TIMEOUT, false)?,
             origin: origin.unwrap_or(log.name()).to_owned(),
             log,
@@ -95,11 +94,22 @@ impl Push {
         })
     }
 
+    /// Takes entries that the log has pruned from the folder of a copy, which may be shorter; the log proves them.
+    #[must_use]
+    pub fn with_copy(self, folder: &str) -> Self {
+        let copy = Some(folder_of(folder));
+        Self { copy, ..self }
+    }
+
     /// Brings the mirror to the checkpoint that the log shows.
     ///
     /// # Errors
     /// Why not. Whatever the mirror has taken by then, it has.
     pub async fn round(&mut self) -> Result<Pushed, Finding> {
+        if let Some(copy) = &mut self.copy {
+            let opened = copy.checkpoint().await;
+            opened.map_err(|failure| failure.finding().clone())?;
+        }
         let note = self.from.checkpoint().await;
         let note = note.map_err(|failure| failure.finding().clone())?;
         let note = Note::parse(&note).map_err(|error| refused(facts::with_causes(&error)))?;
@@ -145,7 +155,8 @@ impl Push {
                 Ok(witness::Answer::Conflict { size: has }) if has > size => {
                     return Err(refused("the mirror knows a longer log than this one")
                         .expected(format!("{size} entries at most"))
-                        .observed(has.to_string()));
+                        .observed(has.to_string())
+                        .next("if this is a copy of a log, name the log itself with --from, which proves the entries, and the copy with --copy. If it is the log, it was put back: ask its operator"));
                 }
                 Ok(witness::Answer::Conflict { size: has }) => old = has,
                 _ => return Err(said("add-checkpoint", status, &body)),
@@ -221,13 +232,23 @@ impl Push {
             |path: &TilePath| refused(format!("{path} of the log is missing or not whole"));
         let path = TilePath::at(Kind::Entries, span.bundle(), size);
         let path = path.ok_or_else(|| refused("the log has not so many entries"))?;
-        let bundle = self.from.tile(&path).await;
-        let bundle = bundle.map_err(|failure| failure.finding().clone())?;
-        let bundle = bundle.ok_or_else(|| missing(&path))?;
+        let bundle = match self.from.tile(&path).await {
+            Ok(Some(bundle)) => bundle,
+            not => match (self.copied(&path).await, not) {
+                (Some(bundle), _) => bundle,
+                (None, Err(failure)) => return Err(not_there(failure.finding().clone())),
+                (None, Ok(_)) => return Err(missing(&path)),
+            },
+        };
         let all = entries(&bundle, path.width()).ok_or_else(|| missing(&path))?;
         let count = usize::try_from(span.end - span.start).unwrap_or_default();
         let asked = all.into_iter().skip(span.before()).take(count);
         Ok(asked.map(<[u8]>::to_vec).collect())
+    }
+
+    async fn copied(&self, path: &TilePath) -> Option<Vec<u8>> {
+        let copy = self.copy.as_ref()?;
+        copy.tile(path).await.ok().flatten()
     }
 
     fn verified(
@@ -265,6 +286,23 @@ impl Push {
             refused(format!("{}/{path}: {what}", self.to.url))
         })?;
         Ok((status.as_u16(), kind, body))
+    }
+}
+
+fn folder_of(path: &str) -> Source {
+    let folder = PathBuf::from(path);
+    match Folder::is_ledger(&folder) {
+        true => Source::Ledger(folder, None),
+        false => Source::Files(folder),
+    }
+}
+
+fn not_there(finding: Finding) -> Finding {
+    match finding.code == PRUNED {
+        true => finding
+            .expected("every entry that the mirror lacks, there or in --copy")
+            .next("name with --copy a folder that has them: the copy that was made before the log was pruned"),
+        false => finding,
     }
 }
 

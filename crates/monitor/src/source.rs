@@ -17,6 +17,8 @@ use std::time::Duration;
 const MAX_NOTE: usize = 256 * 1024;
 /// Bytes of a whole bundle: 256 entries of 65,535 bytes and their lengths.
 const MAX_BUNDLE: usize = 256 * (2 + 65_535);
+/// Entries were taken away by the log's owner.
+pub(crate) const PRUNED: &str = "MONITOR-PRUNED";
 
 pub(crate) enum Source {
     Http(Address),
@@ -80,15 +82,19 @@ impl Source {
 
     /// A tile at exactly that width; `None` if it is not there.
     pub(crate) async fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, Failure> {
+        let found = self.bytes(path).await;
+        if path.is_full() || matches!(found, Ok(Some(_))) {
+            return found;
+        }
         // "clients MAY fetch the full tile" once a partial one is gone.
-        if let Some(bytes) = self.bytes(path).await? {
-            return Ok(Some(bytes));
+        match found {
+            Err(failure) if failure.finding().code != PRUNED => return Err(failure),
+            _ => {}
         }
-        if path.is_full() {
-            return Ok(None);
+        match self.bytes(&TilePath::full(path.kind, path.index)).await? {
+            Some(bytes) => Ok(cut(path, bytes)),
+            None => found,
         }
-        let full = self.bytes(&TilePath::full(path.kind, path.index)).await?;
-        Ok(full.and_then(|bytes| cut(path, bytes)))
     }
 
     /// Labels at that width or, once they are gone, the full tile's; `None` if there are none.
@@ -137,7 +143,7 @@ impl Source {
             Self::Ledger(folder, Some(opened)) => {
                 let folder = folder.display().to_string();
                 opened.reader().tile(path).map_err(|error| match error {
-                    StoreError::Pruned { .. } => pruned(&folder, &error),
+                    StoreError::Pruned { .. } => pruned(&folder, facts::with_causes(&error)),
                     error => unreachable(&folder, facts::with_causes(&error)),
                 })
             }
@@ -148,6 +154,10 @@ impl Source {
                 let (status, body) = got.map_err(|trouble| failed(address, &path, trouble))?;
                 match status {
                     StatusCode::OK => Ok(Some(body)),
+                    StatusCode::GONE if path.starts_with("tile/entries/") => Err(pruned(
+                        &address.url,
+                        format!("/{path} is answered with {status}"),
+                    )),
                     StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
                     StatusCode::FORBIDDEN if path.starts_with("tile/entries/") => {
                         Err(closed(address))
@@ -275,17 +285,18 @@ pub(crate) fn unreachable(what: &str, why: impl std::fmt::Display) -> Failure {
 }
 
 /// Its owner has taken records away, as one of the ledger's own says: whoever has looked at them before goes on.
-fn pruned(folder: &str, error: &StoreError) -> Failure {
+fn pruned(what: &str, why: String) -> Failure {
     Failure::Broken(
         Finding::new(
-            "MONITOR-PRUNED",
-            format!("records of {folder} that were not looked at are gone"),
+            PRUNED,
+            format!("records of {what} that were not looked at are gone: its owner has pruned them"),
         )
         .expected("every record since the monitor began")
-        .observed(facts::with_causes(error))
+        .observed(why)
         .next(
-            "watch the server's mirror of this ledger, which has them all (`folder = \"…/mirrors/…\"`), or begin with what \
-             comes from now on: `begin = \"now\"` under [log], and an empty `state_dir`",
+            "watch whoever has them all: of a gateway's ledger the server's mirror (`folder = \"…/mirrors/…\"`), of a server's \
+             own its mirror, or once the copy that was made before (`folder`, with an empty `state_dir`), and then this one \
+             again. Or begin with what comes from now on: `begin = \"now\"` under [log], and an empty `state_dir`",
         ),
     )
 }

@@ -11,7 +11,7 @@ use crate::labels::Denial;
 use crate::{Failure, Misbehaviour};
 use facts::Finding;
 use ledger::witness::origin_hash;
-use ledger::{Digest, Frontier, LogKey, Note};
+use ledger::{Digest, Frontier, LogKey, Note, Origin};
 use ledger_store::{Disk, read_file, replace};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -93,15 +93,84 @@ fn failed(code: &'static str, what: String) -> Failure {
     )
 }
 
+/// Of a state, whose it is.
+#[derive(Deserialize)]
+struct Whose {
+    origin: String,
+}
+
+/// The log of `line` under whose name its state is kept: the first one, or where the monitor was told its links later,
+/// the one with which it began.
+///
+/// INVARIANT: a state of the same lineage is gone on from, or nothing is begun beside it.
+fn began<'a>(
+    disk: &dyn Disk,
+    folder: &Path,
+    line: &'a [String],
+    origin: &'a str,
+) -> Result<&'a str, Failure> {
+    let names = disk.list(folder);
+    let names = names.map_err(|error| Store::unread(folder, &error))?;
+    let mut here = line
+        .iter()
+        .filter(|log| names.contains(&origin_hash(log).to_string()));
+    let (begun, second) = (here.next(), here.next());
+    if let (Some(begun), Some(second)) = (begun, second) {
+        let path = folder.join(origin_hash(second).to_string());
+        return Err(Failure::Local(
+            Finding::new(
+                "MONITOR-STATE-LINE",
+                format!("{} has two states of one ledger: of {begun} and of {second}", folder.display()),
+            )
+            .expected("one, which goes on with each new log")
+            .next(format!(
+                "move {} away, and keep it: what was seen by the other is gone on from, and what it has not looked at is looked at again",
+                path.display()
+            )),
+        ));
+    }
+    let named = |text: &str| Origin::new(text).ok().map(|log| log.place().0.to_owned());
+    let ours = named(origin);
+    for name in &names {
+        let is_state = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_state || line.iter().any(|log| origin_hash(log).to_string() == *name) {
+            continue;
+        }
+        let path = folder.join(name);
+        let read = read_file(disk, &path, MAX_STATE);
+        let read = read.map_err(|error| Store::unread(&path, &error))?;
+        let whose = read.and_then(|bytes| serde_json::from_slice::<Whose>(&bytes).ok());
+        let Some(Whose { origin: other }) = whose else {
+            continue;
+        };
+        if ours.is_some() && named(&other) == ours {
+            return Err(Failure::Local(
+                Finding::new(
+                    "MONITOR-STATE-LINE",
+                    format!("{} has the state of {other}, and no link says how {origin} goes with it", folder.display()),
+                )
+                .expected(format!("`log.lineage` with the links of {other} and {origin}"))
+                .observed(path.display().to_string())
+                .next(
+                    "give as `log.lineage` what `trilith trust` prints; of a gateway's ledger, its entry of what the server lists \
+                     at `/ledgers`: then what was seen is kept on. To begin with nothing, give another `state_dir`",
+                ),
+            ));
+        }
+    }
+    Ok(begun.or(line.first()).map_or(origin, String::as_str))
+}
+
 impl Store {
-    /// Takes the folder, and reads what is there of the log `origin`, whose lineage began as `first`.
+    /// Takes the folder, and reads what is there of the log `origin`, or of one of `line`, those that it goes on from.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         folder: &Path,
-        first: &str,
+        line: &[String],
         origin: &str,
         key: &LogKey,
     ) -> Result<Self, Failure> {
+        let first = began(&*disk, folder, line, origin)?;
         let name = origin_hash(first).to_string();
         let path = folder.join(&name);
         let io = |what: &str, error: std::io::Error| {

@@ -2,7 +2,7 @@
 //! the root that it leads to.
 
 use crate::Failure;
-use crate::source::{Source, entries};
+use crate::source::{PRUNED, Source, entries};
 use facts::Finding;
 use ledger::merkle::{
     Hash, Node, NodeReader, consistency_proof, inclusion_proof, leaf_hash, verify_consistency,
@@ -93,7 +93,7 @@ impl<'a> View<'a> {
         let path = TilePath::at(Kind::Entries, index / WIDTH, head.size);
         let path = path.ok_or_else(|| wrong(source, head, "there is no such tile"))?;
         let bundle = match source.tile(&path).await {
-            Err(failure) if failure.finding().code == "MONITOR-PRUNED" => return Ok(None),
+            Err(failure) if failure.finding().code == PRUNED => return Ok(None),
             bundle => bundle?,
         };
         let Some(bundle) = bundle else {

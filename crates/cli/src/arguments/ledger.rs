@@ -58,7 +58,7 @@ pub struct LedgerNewLogArguments {
     #[arg(long, value_name = "DIR")]
     pub folder: PathBuf,
     /// Why, for the record
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = super::reason)]
     pub reason: String,
 }
 
@@ -71,7 +71,7 @@ pub struct PruneArguments {
     #[arg(long, value_name = "TIME")]
     pub before: Moment,
     /// Why, or by which policy: it stays in the ledger
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = super::reason)]
     pub reason: String,
     /// Do it; there is no way back
     #[arg(long)]
@@ -87,7 +87,7 @@ pub struct EraseArguments {
     #[arg(long = "record", value_name = "INDEX")]
     pub records: Vec<u64>,
     /// Why, or at whose request: it stays in the ledger, so the number of a case and no name
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = super::reason)]
     pub reason: String,
     /// Do it; there is no way back
     #[arg(long, conflicts_with = "sign_to")]
@@ -111,6 +111,9 @@ pub struct MirrorArguments {
     /// Where the log is read: the address of its tiles, a folder of them, or the folder of one ledger
     #[arg(long, value_name = "URL|DIR")]
     pub from: String,
+    /// Of a log that was pruned, the folder of a copy: entries that are gone at --from are taken from there
+    #[arg(long, value_name = "DIR")]
+    pub copy: Option<String>,
     /// The log's verifier key
     #[arg(long, value_name = "VKEY")]
     pub key: String,

@@ -97,8 +97,10 @@ fn shown(log: &str, seen: &Seen, global: &Global) {
     if seen.witnesses > 0 {
         said.push_str(&format!(", witnessed by {}", seen.witnesses));
     }
-    if seen.agree > 0 {
-        said.push_str(&format!(", {} others show the same", seen.agree));
+    match seen.agree {
+        0 => {}
+        1 => said.push_str(", 1 other shows the same"),
+        agree => said.push_str(&format!(", {agree} others show the same")),
     }
     output::line(said);
 }

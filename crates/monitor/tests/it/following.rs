@@ -60,6 +60,12 @@ async fn what_is_expected_is_not_told_and_what_is_not_says_why() {
     assert_eq!(alert.id, "example.org/server:7:payments");
     let told = alert.record.as_ref().unwrap();
     assert_eq!(told.about, ["identity spiffe://example.org/payments/api"]);
+    assert_eq!(
+        alert.finding.observed.as_deref(),
+        Some(
+            "identity spiffe://example.org/payments/api; by or for spiffe://example.org/trilith/node/m2"
+        )
+    );
     assert_eq!(told.text.as_ref().unwrap().as_bytes(), record);
     assert_eq!(
         told.leaf_hash,

@@ -173,6 +173,11 @@ async fn each_lie_has_its_name_and_nothing_of_it_is_taken() {
             lie(bundles, |_| Answer::Is(None)),
         ),
         (
+            "pruned records",
+            "MONITOR-PRUNED",
+            lie(bundles, |_| Answer::Status(410)),
+        ),
+        (
             "records of nobody",
             "MONITOR-ENTRIES-CLOSED",
             lie(bundles, |_| Answer::Status(403)),

@@ -207,6 +207,16 @@ async fn labels_that_do_not_belong_to_their_records_are_caught_by_name() {
     assert_eq!(ada.told(), [3, 5, 300]);
 }
 
+/// As docs/operate/labels.md says, the file need not be there before anything is known.
+#[tokio::test]
+async fn a_file_of_what_is_known_that_is_not_there_yet_knows_nothing() {
+    let site = Site::new(log()).await;
+    site.label(Some(owners()));
+    let mut ada = Owner::of(ADA, &[site.url()], "", "known = \"FOLDER/known\"\n");
+    ada.monitor.round(at(0)).await.unwrap();
+    assert_eq!(ada.told(), [3, 5, 300]);
+}
+
 #[tokio::test]
 async fn what_is_known_is_not_told_and_to_deny_it_is_caught() {
     let site = Site::new(log()).await;

@@ -53,6 +53,20 @@ fn prune(ledger: &Ledger, keep: u64) -> u64 {
     pruned.unwrap().unwrap().record
 }
 
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        match path.is_dir() {
+            true => copy(&path, &to),
+            false => {
+                std::fs::copy(path, to).unwrap();
+            }
+        }
+    }
+}
+
 fn take(mirror: &mut Mirror, reader: &Reader) {
     let (held, head) = (mirror.reader().size(), reader.head());
     let records = reader.read(held..head.checkpoint.size).unwrap();
@@ -75,6 +89,7 @@ async fn a_folder_whose_oldest_records_are_gone_is_followed_by_who_has_looked_at
     let mut early = watching(&path("early"), &path("ledger"), "");
     assert_eq!(early.round(at(0)).await.unwrap().looked, 600);
 
+    copy(&path("ledger"), &path("copy"));
     let record = prune(&ledger, 600);
     take(&mut mirror, ledger.reader());
     assert_eq!(early.round(at(1)).await.unwrap().looked, 601);
@@ -99,6 +114,12 @@ async fn a_folder_whose_oldest_records_are_gone_is_followed_by_who_has_looked_at
     drop(late);
     let mut late = watching(&path("late"), &path("mirror"), "");
     assert_eq!(late.round(at(5)).await.unwrap().looked, 901);
+    // Or by the copy of before, which is shorter, and then here again.
+    let mut once = watching(&path("once"), &path("copy"), "");
+    assert_eq!(once.round(at(5)).await.unwrap().looked, 600);
+    drop(once);
+    let mut once = watching(&path("once"), &path("ledger"), "");
+    assert_eq!(once.round(at(5)).await.unwrap().looked, 901);
     let mut now = watching(&path("now"), &path("ledger"), "begin = \"now\"\n");
     assert_eq!(now.round(at(6)).await.unwrap().looked, 901);
     fill(&ledger, 1);

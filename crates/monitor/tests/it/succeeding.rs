@@ -210,18 +210,108 @@ async fn what_was_seen_and_given_up_is_told_and_the_monitor_goes_on() {
     assert_eq!(kept.count(), 1);
 }
 
+/// Whoever gives the new key alone would begin with nothing beside what was seen, and a rewritten past would be taken.
+#[tokio::test]
+async fn a_state_of_an_earlier_log_is_gone_on_from_and_none_is_begun_beside_it() {
+    let site = Site::new(Log::new("a", 300)).await;
+    let (folder, monitor) = watching(&site, "", WATCH).await;
+    drop(monitor);
+    let (ended, root) = (site.log().size(), merkle::root(300, &site.log()).unwrap());
+    site.change(|log| log.grow("c", 310));
+    site.show(Some(note(&site.log())));
+    let states = |folder: &Path| {
+        let names = std::fs::read_dir(folder.join("state")).unwrap();
+        let names = names.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.len() == 64).count()
+    };
+    let refused = |folder: &Path, lineage: Option<&Path>| {
+        let refused = Monitor::open(told(folder, &site, lineage)).err().unwrap();
+        assert!(matches!(refused, Failure::Local(_)));
+        let finding = refused.finding();
+        assert_eq!(finding.code, "MONITOR-STATE-LINE");
+        finding.next.clone().unwrap()
+    };
+    let next = refused(folder.path(), None);
+    assert!(next.contains("log.lineage"), "{next}");
+    assert_eq!(states(folder.path()), 1);
+    let lineage = trust(folder.path(), ended, root);
+    let mut monitor = Monitor::open(told(folder.path(), &site, Some(&lineage))).unwrap();
+    assert_eq!(monitor.round(at(1)).await.unwrap().looked, 310);
+    assert_eq!(states(folder.path()), 1);
+
+    // Begun with the new log alone, it goes on from that when it is told the links.
+    let late = tempfile::tempdir().unwrap();
+    let mut monitor = Monitor::open(told(late.path(), &site, None)).unwrap();
+    monitor.round(at(2)).await.unwrap();
+    drop(monitor);
+    site.asked();
+    let mut monitor = Monitor::open(told(late.path(), &site, Some(&lineage))).unwrap();
+    assert_eq!(monitor.round(at(3)).await.unwrap().looked, 310);
+    let records = |path: &String| path.starts_with("tile/entries/");
+    assert!(!site.asked().iter().any(records), "nothing twice");
+    assert_eq!(states(late.path()), 1);
+    drop(monitor);
+
+    // Two of them, as builds before left them.
+    let first = ledger::witness::origin_hash(ORIGIN).to_string();
+    let from = folder.path().join("state").join(&first);
+    std::fs::copy(from, late.path().join("state").join(&first)).unwrap();
+    let next = refused(late.path(), Some(&lineage));
+    assert!(next.starts_with("move "), "{next}");
+}
+
 #[tokio::test]
 async fn a_lineage_that_does_not_lead_to_the_key_is_no_configuration() {
     let site = Site::new(Log::new("a", 3)).await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("trust.json");
-    for text in ["{", "{\"lineage\":[{}]}"] {
-        std::fs::write(&path, text).unwrap();
-        let refused = Monitor::open(told(folder.path(), &site, Some(&path)))
-            .err()
-            .unwrap();
-        assert_eq!(refused.finding().code, "MONITOR-CONFIG");
+    let signer = |name: &str, seed| LedgerSigner::new(name, fixed_key(seed)).unwrap();
+    let link = |from: &LedgerSigner, to: &LedgerSigner| Link::sign(from, to, (3, [0; 32]), "");
+    let link = |from: &LedgerSigner, to: &LedgerSigner| link(from, to).unwrap();
+    let right = link(&signer(ORIGIN, 1), &second());
+    let other = link(
+        &signer("example.org/gateway/pg", 3),
+        &signer("example.org/gateway/pg@2", 4),
+    );
+    // The first key's alone, which ends one log too early.
+    let third = signer("example.org/server@3", 8);
+    for (key, text) in [
+        (second(), "{".to_owned()),
+        (second(), "{\"lineage\":[{}]}".to_owned()),
+        (second(), "{}".to_owned()),
+        (second(), "{\"lineage\":[]}".to_owned()),
+        (
+            second(),
+            serde_json::json!({ "lineage": [other] }).to_string(),
+        ),
+        (
+            second(),
+            serde_json::json!({ "lineage": [right, other] }).to_string(),
+        ),
+        (
+            second(),
+            serde_json::json!({ "ledgers": [{ "lineage": [right] }] }).to_string(),
+        ),
+        (
+            signer(ORIGIN, 1),
+            serde_json::json!({ "ledgers": [] }).to_string(),
+        ),
+        (
+            signer(ORIGIN, 1),
+            serde_json::json!({ "lineage": [other] }).to_string(),
+        ),
+        (third, serde_json::json!({ "lineage": [right] }).to_string()),
+    ] {
+        std::fs::write(&path, &text).unwrap();
+        let mut config = told(folder.path(), &site, Some(&path));
+        config.log.key = key.key().to_string();
+        let refused = Monitor::open(config).err();
+        let refused = refused.unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(refused.finding().code, "MONITOR-CONFIG", "{text}");
+        let next = refused.finding().next.clone().unwrap();
+        assert!(next.contains("trilith trust"), "{text}: {next}");
     }
+    assert!(!folder.path().join("state").exists(), "nothing was begun");
     // A thief's second succession beside the owner's.
     let first = LedgerSigner::new(ORIGIN, fixed_key(1)).unwrap();
     let thief = LedgerSigner::new(SECOND, fixed_key(8)).unwrap();

@@ -3,7 +3,10 @@
 //! `fsck` and by `trilith ledger search --verify --from-url`.
 
 use crate::cosigning::Log;
+use crate::old_ledger::fill;
 use crate::quorum::{Process, Site, free, peer, said};
+use gateway::retention::Anchored;
+use ledger_store::Folder;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -136,6 +139,61 @@ fn a_server_sends_its_ledger_to_a_mirror_that_is_killed_on_the_way() {
         .and_then(|rest| rest.split(' ').next());
     let read: u64 = read.and_then(|read| read.parse().ok()).unwrap_or_default();
     assert!(read > 256, "{told}");
+}
+
+/// The mirror has heard of a head that is longer than the copy, and lacks what the ledger has pruned.
+#[test]
+fn a_mirror_that_lags_behind_a_pruned_ledger_is_filled_from_the_copy() {
+    let site = Site {
+        folder: testkit::temp_dir().expect("a folder"),
+        http: free(),
+    };
+    let dir = site.path("gateway");
+    std::fs::create_dir(&dir).expect("a folder");
+    fill(&dir, "example.org/gateway/pg", 300);
+    let folder = Folder::open(&dir.join("ledger")).expect("a ledger");
+    let noted = dir.join("anchored.json");
+    Anchored::note(folder.reader(), 1_100, 77, &noted).expect("noted");
+    let key = folder.key().to_string();
+    drop(folder);
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([&dir, &site.path("copy")])
+        .status();
+    assert!(copied.expect("cp runs").success());
+    let pruned = site.run(&[
+        "ledger", "prune", "--folder", "gateway", "--before", "5d", "--reason", "a test", "--yes",
+    ]);
+    assert!(pruned.status.success(), "{}", said(&pruned));
+
+    let address = free();
+    let (_witness, _, mirrors) = mirror(&site, address, &key);
+    let to = format!("http://{address}");
+    let push = |from: &[&str]| {
+        let mut what = vec!["ledger", "mirror"];
+        what.extend(["--key", &key, "--to", &to, "--mirror-key", &mirrors[0]]);
+        what.extend(from);
+        let output = site.run(&what);
+        (output.status.success(), said(&output))
+    };
+    for (from, code) in [("gateway", "MONITOR-PRUNED"), ("copy", "MIRROR-PUSH")] {
+        let (done, told) = push(&["--from", from]);
+        assert!(!done && told.contains(code), "{from}: {told}");
+        assert!(told.contains("--copy"), "{from}: {told}");
+    }
+    // A line of the mirror's stands for all of it.
+    let (done, told) = push(&["--from", "gateway", "--copy", "copy"]);
+    assert!(
+        done && told.contains("\u{2014} mirror.example/1 "),
+        "{told}"
+    );
+    let size = |name: &str| {
+        let folder = Folder::open(&site.path(name).join("ledger")).expect("a ledger");
+        folder.reader().size()
+    };
+    assert!(size("gateway") > size("copy"));
+    let all = format!("the first {} entries", size("gateway"));
+    assert!(told.contains(&all), "{told}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn a_log_of_other_people_is_followed_under_its_quorum_and_its_fork_is_not() {
         let output = monitor(folder, &log, &urls, &witness);
         let said = text(&output);
         let expected = format!(
-            "{ORIGIN}: {size} records, one history, witnessed by 1, 1 others show the same\n"
+            "{ORIGIN}: {size} records, one history, witnessed by 1, 1 other shows the same\n"
         );
         assert_eq!(
             (output.status.code(), said.contains(&expected)),

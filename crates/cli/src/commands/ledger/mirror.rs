@@ -22,6 +22,9 @@ pub(super) async fn mirror(arguments: &MirrorArguments, global: &Global) -> Resu
         &arguments.mirror_keys,
         arguments.ca_file.as_deref(),
     )?;
+    if let Some(copy) = &arguments.copy {
+        push = push.with_copy(&ledger_of(copy));
+    }
     if !arguments.follow {
         let pushed = push.round().await?;
         told(&pushed, global);
