@@ -321,6 +321,19 @@ pub struct AgentArguments {
     pub token: Option<agent::Token>,
 }
 
+/// More of it would not be recorded.
+const LONGEST_REASON: usize = 512;
+
+/// A reason as it stays in the ledger, whole.
+fn reason(text: &str) -> Result<String, String> {
+    match text.chars().count() {
+        ..=LONGEST_REASON => Ok(text.to_owned()),
+        more => Err(format!(
+            "a reason has at most {LONGEST_REASON} characters, this one {more}: name a case, and keep the rest there"
+        )),
+    }
+}
+
 /// Whatever it is, the server judges it.
 fn join_token(text: &str) -> Result<agent::Token, std::convert::Infallible> {
     Ok(agent::Token::new(text))
@@ -339,7 +352,7 @@ pub enum AgentCommand {
         /// The node's name
         node: String,
         /// Why, for the record
-        #[arg(long)]
+        #[arg(long, value_parser = reason)]
         reason: String,
     },
     /// Free a node agent that was locked because two copies of its state were seen
@@ -350,7 +363,7 @@ pub enum AgentCommand {
         /// The node's name
         node: String,
         /// Why, for the record
-        #[arg(long)]
+        #[arg(long, value_parser = reason)]
         reason: String,
     },
 }
@@ -437,7 +450,7 @@ pub struct RevokeArguments {
     /// The identity's path, the SVID's serial or the node's name
     pub value: String,
     /// Why, for the record
-    #[arg(long)]
+    #[arg(long, value_parser = reason)]
     pub reason: String,
 }
 
@@ -446,14 +459,14 @@ pub struct RestoreArguments {
     /// The identity's path, as `payments/api`, or its SPIFFE ID
     pub identity: String,
     /// Why, for the record
-    #[arg(long)]
+    #[arg(long, value_parser = reason)]
     pub reason: String,
 }
 
 #[derive(Debug, Args)]
 pub struct RecoverArguments {
     /// Why, for the record
-    #[arg(long)]
+    #[arg(long, value_parser = reason)]
     pub reason: String,
 }
 

@@ -35,7 +35,7 @@ impl Error {
                 "this needs records that are gone from this folder",
             )
             .observed(error.to_string())
-            .next("ask with the server's data_dir as --folder: its mirror has what gateways have pruned; of the server's own ledger, with the copy that its `retention` record names"),
+            .next("ask with the server's data_dir as --folder: its mirror has what gateways have pruned; of the server's own ledger, with the copy as --folder: its `retention` record says in `policy` who has one (trilith ledger search --type retention)"),
             Self::Ledger(error) => Finding::new("RECORDS-LEDGER", facts::with_causes(self))
                 .observed(error.code())
                 .next("name the folder of a server, gateway or decision point that you may read"),

@@ -107,7 +107,11 @@ struct Follower {
 impl Follower {
     async fn run(&self, mut inbound: Streaming<GatewayMessage>) -> Result<(), Refusal> {
         let hello = hello(&mut inbound).await?;
-        let key = self.known(&hello, &mut inbound).await?;
+        let key = self.known(&hello, &mut inbound).await;
+        let refused = key.as_ref().err().map(Refusal::finding);
+        let (gateway, now) = (&self.svid.spiffe_id, self.core.now());
+        self.core.hub.met(gateway, refused, now);
+        let key = key?;
         let _claim = Mirrors::claim(&self.core, &self.svid, &hello.origin)?;
         self.lineage().await?;
         if let Some(finding) = elsewhere::heard(&self.core, &self.svid.spiffe_id, &hello.lineage) {

@@ -5,7 +5,9 @@
 //! of checkpoints; cuts come from anybody.
 
 use crate::cosign::Witnessed;
+use facts::{Finding, Timestamp};
 use proto::v1::{CheckpointDelta, Cut, Delta, delta};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast;
 
@@ -26,6 +28,8 @@ pub(crate) struct Hub {
     sender: broadcast::Sender<Batch>,
     /// Held while a batch is sent, so that a subscription falls between two.
     published: Mutex<Published>,
+    /// Gateways whose ledger was not taken when they connected last, by SPIFFE ID: why, and when.
+    refused: Mutex<BTreeMap<String, (Finding, Timestamp)>>,
 }
 
 impl Hub {
@@ -33,7 +37,23 @@ impl Hub {
         Self {
             sender: broadcast::Sender::new(LAG),
             published: Mutex::new(published),
+            refused: Mutex::default(),
         }
+    }
+
+    /// The ledger of `gateway` was refused, or taken.
+    pub(crate) fn met(&self, gateway: &str, refused: Option<&Finding>, now: Timestamp) {
+        let mut held = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match refused {
+            Some(finding) => held.insert(gateway.to_owned(), (finding.clone(), now)),
+            None => held.remove(gateway),
+        };
+    }
+
+    /// Why the ledger of `gateway` was not taken when it connected last, and when that was.
+    pub(crate) fn refused(&self, gateway: &str) -> Option<(Finding, Timestamp)> {
+        let held = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        held.get(gateway).cloned()
     }
 
     /// The newest published checkpoint and all that follows it.

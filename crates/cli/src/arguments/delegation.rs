@@ -60,7 +60,7 @@ pub enum DelegationCommand {
         /// Its `jti`, as `delegation list` shows it
         jti: String,
         /// Why, for the record
-        #[arg(long)]
+        #[arg(long, value_parser = super::reason)]
         reason: String,
     },
 }

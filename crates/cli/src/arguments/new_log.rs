@@ -9,7 +9,7 @@ pub struct NewLogArguments {
     #[arg(long, value_name = "FILE")]
     pub config: PathBuf,
     /// Why, for the record
-    #[arg(long)]
+    #[arg(long, value_parser = super::reason)]
     pub reason: String,
     /// Give up what was published and is not in this copy of the ledger; a `gap` record says so for good
     #[arg(long)]

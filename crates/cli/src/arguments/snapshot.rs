@@ -30,7 +30,7 @@ pub struct ServerPruneArguments {
     #[arg(long, value_name = "TIME")]
     pub before: Moment,
     /// Why, or by which policy: it stays in the ledger
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = super::reason)]
     pub reason: String,
     /// A copy of the data directory that has every record which goes; without it, one of `witnesses.mirrors` must
     /// have cosigned them

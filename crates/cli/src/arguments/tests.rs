@@ -135,3 +135,26 @@ fn a_verdict_is_named_as_records_are() {
         refused(words);
     }
 }
+
+/// It was cut, and nothing said so.
+#[test]
+fn a_reason_that_would_not_be_recorded_whole_is_refused() {
+    let longest = "ö".repeat(LONGEST_REASON);
+    for words in [
+        "agent evict db-1 --reason",
+        "agent readmit db-1 --reason",
+        "revoke identity payments/api --reason",
+        "restore payments/api --reason",
+        "recover --reason",
+        "ledger erase --record 41 --reason",
+        "ledger prune --folder g --before 90d --reason",
+        "ledger new-log --folder g --reason",
+        "server prune --config s.toml --before 400d --reason",
+        "server new-log --config s.toml --reason",
+        "delegation revoke 42 --reason",
+    ] {
+        assert!(read(&format!("{words} {longest}")).is_ok(), "{words}");
+        let refused = refused(&format!("{words} {longest}x"));
+        assert!(refused.contains("at most 512 characters"), "{refused}");
+    }
+}

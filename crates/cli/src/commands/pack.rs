@@ -74,6 +74,9 @@ pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<()
             bytes.len(),
             arguments.output.display()
         ));
+        if let Some((page, _)) = &page {
+            output::note(format_args!("The page of it: {}", page.display()));
+        }
     }
     Ok(())
 }

@@ -31,6 +31,8 @@ const GONE: &str = "FOLLOW-PRUNED";
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// A revocation waits for no longer than this once the server is back.
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
+/// Of a gateway whose own ledger is refused: nothing mends that but another folder, and a start.
+const LONGEST_REFUSED: Duration = Duration::from_secs(30);
 /// Heads are announced at most this often.
 const HEAD_EVERY: Duration = Duration::from_millis(100);
 /// How often what was heard is written down.
@@ -96,6 +98,7 @@ impl Client {
             let size = self.following.head().0;
             let ended = self.connect().await;
             self.metrics.following.set(0);
+            let longest = longest_retry(ended.as_ref().err());
             match ended {
                 Ok(()) => tracing::info!("the server ended the stream"),
                 Err(finding) => tracing::warn!(%finding, "not following the server"),
@@ -104,7 +107,7 @@ impl Client {
             wait = if self.following.head().0 > size {
                 FIRST_RETRY
             } else {
-                (wait * 2).min(LONGEST_RETRY)
+                (wait * 2).min(longest)
             };
             tokio::time::sleep(jittered(wait)).await;
         }
@@ -555,8 +558,31 @@ fn own_ledger(error: &ledger_store::StoreError) -> Finding {
     .observed(error.to_string())
 }
 
+fn longest_retry(ended: Option<&Finding>) -> Duration {
+    match ended {
+        Some(refused) if refused.code.starts_with("FOLLOW-LEDGER-") => LONGEST_REFUSED,
+        _ => LONGEST_RETRY,
+    }
+}
+
 /// Between half and the whole of `wait`.
 fn jittered(wait: Duration) -> Duration {
     let [random] = crypto::random::<1>();
     wait / 2 + (wait / 2).mul_f64(f64::from(random) / 255.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It asked, and both sides warned, each second.
+    #[test]
+    fn a_gateway_whose_ledger_is_refused_asks_seldom() {
+        let of = |code: &'static str| longest_retry(Some(&Finding::new(code, "refused")));
+        assert_eq!(of("FOLLOW-LEDGER-ENDED"), LONGEST_REFUSED);
+        for code in ["FOLLOW-UNREACHABLE", "FOLLOW-SLOW", "FOLLOW-REFUSED"] {
+            assert_eq!(of(code), LONGEST_RETRY, "{code}");
+        }
+        assert_eq!(longest_retry(None), LONGEST_RETRY);
+    }
 }

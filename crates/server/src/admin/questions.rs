@@ -40,8 +40,11 @@ pub(super) fn status(core: &Core) -> Value {
     let gateways: Vec<Value> = state
         .gateways()
         .map(|row| {
+            let refused = core.hub.refused(&row.gateway);
             json!({
                 "origin": row.origin, "gateway": row.gateway,
+                "refused": refused.as_ref().map(|(_, at)| at.to_string()),
+                "trouble": refused.map(|(finding, _)| finding),
                 "size": row.size, "anchor": row.anchor,
                 "key": crate::mirrors::key_of(row).map(|key| key.to_string()).ok(),
                 "lineage": state.gateway_links(&row.origin).into_iter().map(|(_, link)| link).collect::<Vec<_>>(),

@@ -167,10 +167,20 @@ async fn a_snapshot_that_cannot_be_used_is_left_aside_and_one_that_is_false_is_f
         assert_eq!(begun.rebuilt, live);
         assert_eq!(begun.snapshot, None);
         assert_eq!(begun.refused[0].code, "SNAPSHOT-LOST");
+        // It said that all is well, before a restore that had no blob.
+        let checked = server::check_snapshots(&config, &copied, false).unwrap();
+        assert_eq!(
+            (&checked.sound, &checked.lost),
+            (&vec![made.index], &vec![made.index])
+        );
+        assert_eq!(checked.finding().unwrap().code, "SNAPSHOT-LOST");
     }
     std::fs::remove_file(&path).unwrap();
     let made_again = server::check_snapshots(&config, &copied, true).unwrap();
     assert_eq!(made_again.restored, [made.index]);
+    assert_eq!(made_again.finding(), None);
+    let checked = server::check_snapshots(&config, &copied, false).unwrap();
+    assert_eq!(checked.finding(), None);
     assert_eq!(std::fs::read(&path).unwrap(), good);
 
     // Whoever has the ledger's key records what he likes.
@@ -385,7 +395,14 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
         "PRUNE-NOT-COPIED"
     );
     let nowhere = scene.fixture.dir.path().join("keys");
-    assert_eq!(code(prune(&config, Some(&nowhere), true)), "SNAPSHOT-COPY");
+    for (folder, said) in [
+        (nowhere.clone(), "it has no folder `segments`"),
+        (nowhere.join("none"), "there is no such folder"),
+    ] {
+        let refused = prune(&config, Some(&folder), true).unwrap_err().finding();
+        assert_eq!(refused.code, "SNAPSHOT-COPY");
+        assert!(refused.observed.unwrap().contains(said), "{said}");
+    }
     let gateway = scene.gateway.data_dir.clone();
     assert_eq!(code(prune(&config, Some(&gateway), true)), "SNAPSHOT-COPY");
     let now = Timestamp::now();
@@ -402,6 +419,10 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
     let plan = prune(&config, Some(&copied), false).unwrap();
     assert!(plan.records.is_none() && plan.minimum >= 512, "{plan:?}");
     assert!(
+        plan.kept_bytes > 0 && plan.kept_bytes < plan.bytes && plan.snapshot_bytes > 0,
+        "{plan:?}"
+    );
+    assert!(
         plan.kept["machines"] >= 4 && plan.kept["revocations"] >= 1,
         "{plan:?}"
     );
@@ -411,6 +432,8 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
     let done = prune(&config, Some(&copied), true).unwrap();
     assert_eq!(done.records, Some((size, size + 1)));
     assert_eq!((done.minimum, &done.kept), (plan.minimum, &plan.kept));
+    let beside = std::fs::metadata(scene.data().join("ledger/apart")).unwrap();
+    assert!(beside.len() >= plan.kept_bytes, "{plan:?}");
     let first = std::fs::read_dir(scene.data().join("ledger/segments")).unwrap();
     let first = first
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -437,6 +460,12 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
         .unwrap();
     assert_eq!(retention.snapshot.unwrap().0, size);
     assert_eq!(retention.by, BY);
+    let place = std::fs::canonicalize(&copied).unwrap();
+    assert!(
+        retention
+            .policy
+            .contains(&format!("in the copy {} of ", place.display()))
+    );
     assert!(
         retention.policy.ends_with(": case 7"),
         "{}",

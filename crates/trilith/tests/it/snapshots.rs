@@ -69,6 +69,14 @@ fn a_snapshot_is_made_rebuilt_from_and_checked_with_a_copy() {
         checked.contains("What the records of the copy give"),
         "{checked}"
     );
+    let (blobs, away) = (site.path("data/blobs"), site.path("away"));
+    std::fs::rename(&blobs, &away).expect("moved");
+    let check = ["server", "rebuild-state", "--check", "--copy", "copy"];
+    let lost = site.run(&[&check[..], &CONFIG[..]].concat());
+    assert_eq!(lost.status.code(), Some(3), "{}", said(&lost));
+    assert!(said(&lost).contains("SNAPSHOT-LOST"), "{}", said(&lost));
+    drop(std::fs::remove_dir_all(&blobs));
+    std::fs::rename(&away, &blobs).expect("moved back");
     // Nothing here is a day old, or fills a segment.
     let young = ["prune", "--before", "1h", "--reason", "a test"];
     let young = refused(&site, &young);

@@ -91,7 +91,7 @@ fn check(
         output::json(&json!({
             "records": checked.records, "sound": checked.sound, "lost": checked.lost,
         }));
-        return checked.finding().map_or(Ok(()), |lost| Err(lost.into()));
+        return whole(&checked);
     }
     let list = |indices: &[u64]| {
         let words: Vec<String> = indices.iter().map(ToString::to_string).collect();
@@ -110,7 +110,15 @@ fn check(
             list(&checked.restored)
         ));
     }
-    checked.finding().map_or(Ok(()), |lost| Err(lost.into()))
+    whole(&checked)
+}
+
+/// A blob that is lost is no harm today, and all of it at the next restore.
+fn whole(checked: &server::Checked) -> Result<(), Failure> {
+    match checked.finding() {
+        Some(lost) => Err(Failure::verification(vec![lost])),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn prune(arguments: &ServerPruneArguments, global: &Global) -> Result<(), Failure> {
@@ -169,6 +177,11 @@ pub(super) fn prune(arguments: &ServerPruneArguments, global: &Global) -> Result
                 "Nothing was pruned. With --yes this is, for good, in this server's folder; they are {}.",
                 pruning.holder
             ));
+            if arguments.copy.is_none() {
+                output::note(
+                    "Without a copy the snapshot cannot be checked afterwards (rebuild-state --check --copy): what a mirror keeps is no --copy, a copy of this data_dir from before is.",
+                );
+            }
         }
     }
     Ok(())
