@@ -32,8 +32,8 @@ pub struct ServerPruneArguments {
     /// Why, or by which policy: it stays in the ledger
     #[arg(long, value_name = "TEXT", value_parser = super::reason)]
     pub reason: String,
-    /// A copy of the data directory that has every record which goes; without it, one of `witnesses.mirrors` must
-    /// have cosigned them
+    /// A copy of the data directory that has every record which goes; without it, one of `witnesses.mirrors` is
+    /// asked, and has to show them
     #[arg(long, value_name = "DIR")]
     pub copy: Option<PathBuf>,
     /// Do it; there is no way back
