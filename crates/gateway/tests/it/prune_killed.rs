@@ -231,7 +231,8 @@ async fn who_is_killed_while_pruning_leaves_a_folder_that_opens_and_the_next_sta
             None,
             "step {step}: it was not killed: {said}"
         );
-        // For whoever reads it from outside, as it lies there.
+        // For whoever reads it from outside, as it lies there: what has not gone yet can be read.
+        let all = firsts(&dir).first() == Some(&0);
         let folder = Folder::open(&dir.join("ledger")).unwrap();
         let seen = whole(folder.reader(), &before);
 
@@ -239,7 +240,7 @@ async fn who_is_killed_while_pruning_leaves_a_folder_that_opens_and_the_next_sta
         let reader = core.reader().clone();
         let minimum = whole(&reader, &before);
         core.close().await.unwrap();
-        assert_eq!(seen, minimum, "step {step}");
+        assert_eq!(seen, minimum.filter(|_| !all), "step {step}");
         match minimum {
             Some(minimum) => {
                 assert_eq!(minimum, expected, "step {step}");
