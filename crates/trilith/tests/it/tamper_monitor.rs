@@ -202,6 +202,14 @@ const TABLE: &[Row] = &[
         ),
     },
     Row {
+        attack: "say so before its owner hears of it",
+        detector: "monitor, `[labels]`, once `known` has it",
+        code: "MONITOR-LABEL-DENIED",
+        by: By::Test(
+            "crates/monitor/tests/it/labels.rs::a_record_that_was_denied_and_that_the_owner_hears_of_later_convicts_the_log",
+        ),
+    },
+    Row {
         attack: "steal the log's key, and prove a record that is in no other view",
         detector: "verify of a `.tlog-proof`, under a policy",
         code: "LEDGER-QUORUM",
@@ -777,20 +785,15 @@ fn the_page_about_tampering_has_this_table() {
     let mut table = "| attack | seen by | code | shown by |\n|---|---|---|---|\n".to_owned();
     for row in TABLE {
         let (file, name) = match row.by {
-            By::Here(..) => (
-                "crates/trilith/tests/it/tamper_monitor.rs",
-                "this table's test",
-            ),
+            By::Here(..) => (file!(), "this table's test"),
             By::Test(test) => test.split_once("::").expect("file::test"),
         };
         let code = match row.code.strip_suffix('-') {
             Some(family) => format!("`{family}-…`, `LEDGER-…`"),
             None => format!("`{}`", row.code),
         };
-        let line = format!(
-            "| {} | {} | {code} | [{name}](../../{file}) |\n",
-            row.attack, row.detector
-        );
+        let (attack, detector) = (row.attack, row.detector);
+        let line = format!("| {attack} | {detector} | {code} | [{name}](../../{file}) |\n");
         table.push_str(&line);
     }
     assert!(page.contains(&table), "the table is now:\n{table}");
