@@ -58,17 +58,20 @@ impl Shown {
         settings: &config::Witnesses,
         key: &LedgerKey,
     ) -> Result<Self, StartError> {
-        // On a thread of its own: whoever calls may be on one that drives others.
-        let asking = || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .map_err(StartError::Thread)?;
-            let shown = runtime.block_on(Self::ask(settings, key));
-            shown.map_err(StartError::Refused)
-        };
-        std::thread::scope(|scope| scope.spawn(asking).join())
-            .unwrap_or_else(|_| Err(StartError::Failed("asking the witnesses".to_owned())))
+        blocking(|| Self::ask(settings, key))
+    }
+
+    /// As [`Shown::ask_blocking`], and [`Shown::held`]. Blocks.
+    pub(crate) fn held_blocking(
+        settings: &config::Witnesses,
+        key: &LedgerKey,
+        here: (&Reader, &State),
+    ) -> Result<Self, StartError> {
+        blocking(|| async move {
+            let shown = Self::ask(settings, key).await?;
+            shown.held(settings, key, here).await?;
+            Ok(shown)
+        })
     }
 
     async fn by(asked: &[Arc<Asked>], policy: Policy, key: &LedgerKey, within: Duration) -> Self {
@@ -255,6 +258,21 @@ async fn seen_now(
     }
     let seen = Witnessed::read(&note, key, policy);
     seen.is_some_and(|seen| seen.time >= oldest)
+}
+
+/// On a thread of its own: whoever calls may be on one that drives others.
+fn blocking<T: Send, F: Future<Output = Result<T, Finding>>>(
+    asking: impl FnOnce() -> F + Send,
+) -> Result<T, StartError> {
+    let driven = || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(StartError::Thread)?;
+        runtime.block_on(asking()).map_err(StartError::Refused)
+    };
+    std::thread::scope(|scope| scope.spawn(driven).join())
+        .unwrap_or_else(|_| Err(StartError::Failed("asking the witnesses".to_owned())))
 }
 
 /// The log of the key, and those that may have come after it.

@@ -122,7 +122,7 @@ pub(super) fn may_sign(config: &Config, opened: &Opened) -> Result<(), StartErro
     serve::rolled_back(&opened.ledger, &opened.state, remembered, &signing)?;
     if let Some(settings) = &config.witnesses {
         let (key, here) = (opened.ledger.key(), (opened.ledger.reader(), &opened.state));
-        let shown = Shown::ask_blocking(settings, key)?;
+        let shown = Shown::held_blocking(settings, key, here)?;
         shown.block(key, here, (&signing, &opened.head));
     }
     match signing.blocked() {

@@ -229,6 +229,9 @@ async fn a_server_that_holds_begins_with_nothing_that_its_witnesses_do_not_cosig
     // Restored whole: old answers let nothing begin, and true ones say why.
     scene.restored();
     refused(&scene, [Mood::Forging; 3]).await;
+    let config = config_with(&dir, &scene.more);
+    let snapshot = server::snapshot(&config, "uid:0").map(drop).unwrap_err();
+    assert_eq!(snapshot.finding().code, "SERVER-UNWITNESSED");
     scene.moods([Mood::Good; 3]);
     scene.go_on().await;
     assert_eq!(scene.signing().await["code"], "SERVER-BEHIND-PEER");
