@@ -117,10 +117,10 @@ impl Publishing {
         let standing = self.standing.lock();
         let standing = standing.unwrap_or_else(PoisonError::into_inner);
         let mut status = standing.shown(&self.place, head);
-        if let Some(others) = &self.others {
-            if let Some(fields) = status.as_object_mut() {
-                fields.insert("ledgers".to_owned(), others.status());
-            }
+        if let Some(others) = &self.others
+            && let Some(fields) = status.as_object_mut()
+        {
+            fields.insert("ledgers".to_owned(), others.status());
         }
         status
     }
