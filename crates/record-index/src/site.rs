@@ -51,25 +51,25 @@ pub(crate) struct Lacking {
     /// The server's record that anchors it, and so many records.
     record: u64,
     size: u64,
-    here: Option<u64>,
+    /// What is here instead, in words.
+    here: String,
 }
 
 impl Lacking {
     fn told(&self) -> Error {
         let Self {
-            line, record, size, ..
+            line,
+            record,
+            size,
+            here,
         } = self;
-        let here = self.here.map_or_else(
-            || "no mirror of it".to_owned(),
-            |here| format!("{here} records"),
-        );
         Error::refused(
             facts::Finding::new(
                 "RECORDS-MIRROR",
                 "the server anchors records that are not here: an answer would leave them out",
             )
             .expected(format!("{size} records of {line}, as server:{record} says"))
-            .observed(here)
+            .observed(here.clone())
             .next("restore the folder `mirrors`, or have the server run until it has them again; ask about what is here with --ledger NAME, and list what is missing with: trilith ledger completeness --folder FOLDER"),
         )
     }
@@ -305,7 +305,7 @@ impl Site {
         for (_, record) in store.newest(Dimension::Resource, ANCHORED, server.size())? {
             let read = crate::follow::record_at(server.reader(), record)?;
             if let Some(anchor) = read.and_then(|read| read.expect_body::<Anchor>().ok()) {
-                lacking.extend(self.lacks(&anchor, record));
+                lacking.extend(self.lacks(&anchor, record)?);
             }
         }
         Ok(lacking)
@@ -326,22 +326,31 @@ impl Site {
             Ok(())
         })?;
         crate::verify::is_root(server, &root)?;
-        let lacking = newest.into_values();
-        let mut lacking = lacking.filter_map(|(anchor, record)| self.lacks(&anchor, record));
-        lacking.next().map_or(Ok(()), |lacking| Err(lacking.told()))
+        for (anchor, record) in newest.into_values() {
+            if let Some(lacking) = self.lacks(&anchor, record)? {
+                return Err(lacking.told());
+            }
+        }
+        Ok(())
     }
 
-    fn lacks(&self, anchor: &Anchor, record: u64) -> Option<Lacking> {
-        let line = ledger::line(&anchor.origin);
+    fn lacks(&self, anchor: &Anchor, record: u64) -> Result<Option<Lacking>, Error> {
+        let (line, size) = (ledger::line(&anchor.origin), anchor.size.0);
         let of_it = |source: &&Source| ledger::line(source.head.checkpoint.origin.as_str()) == line;
-        let here = self.sources.iter().find(of_it).map(Source::size);
-        here.is_none_or(|here| here < anchor.size.0)
-            .then(|| Lacking {
-                line: line.to_owned(),
-                record,
-                size: anchor.size.0,
-                here,
-            })
+        let here = match self.sources.iter().find(of_it) {
+            None => "no mirror of it".to_owned(),
+            Some(source) if source.size() < size => format!("{} records", source.size()),
+            Some(source) if source.reader().root(size)? != anchor.root.0 => {
+                format!("others than those in its first {size} records")
+            }
+            Some(_) => return Ok(None),
+        };
+        Ok(Some(Lacking {
+            line: line.to_owned(),
+            record,
+            size,
+            here,
+        }))
     }
 
     /// The ledgers, where all that the server anchors is here.

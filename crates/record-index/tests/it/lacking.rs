@@ -48,7 +48,13 @@ fn what_the_server_anchors_is_left_out_of_no_answer() {
     drop(whole);
 
     let cut = forged(&gateway, |records| records.truncate(5));
-    for other in [None, Some(cut.path())] {
+    // As long, and of another history, by somebody with its key.
+    let other = forged(&gateway, |records| {
+        let last = records.last_mut().unwrap();
+        let text = String::from_utf8(std::mem::take(last)).unwrap();
+        *last = text.replace("\"s1\"", "\"s2\"").into_bytes();
+    });
+    for other in [None, Some(cut.path()), Some(other.path())] {
         let site = asked(&server, other).unwrap();
         assert_eq!(codes(&site, "*"), (mirror(), mirror()));
         for name in ["pg-1", "example.org/pg-1"] {
