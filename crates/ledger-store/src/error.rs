@@ -66,6 +66,9 @@ pub enum StoreError {
     },
     #[error("nothing was pruned: {what}")]
     Prune { what: String },
+    /// More is needed still than is kept beside what stays.
+    #[error("nothing was pruned: {what}")]
+    Apart { what: String },
     #[error("the mirror holds {expected} records, these begin at {found}")]
     Position { expected: u64, found: u64 },
     #[error("the ledger that is mirrored: {what}")]
@@ -95,7 +98,7 @@ impl Code for StoreError {
             Self::Io { .. } => "LEDGER-IO",
             Self::NoRecord { .. } => "LEDGER-NO-RECORD",
             Self::Pruned { .. } => "LEDGER-PRUNED",
-            Self::Prune { .. } => "LEDGER-PRUNE",
+            Self::Prune { .. } | Self::Apart { .. } => "LEDGER-PRUNE",
             Self::Position { .. } => "LEDGER-MIRROR-POSITION",
             Self::Mirror { .. } => "LEDGER-MIRROR",
             Self::BlobTooLarge { .. } => "LEDGER-BLOB-SIZE",

@@ -197,7 +197,7 @@ fn first_apart(bytes: &[u8]) -> Option<(u64, &[u8], &[u8])> {
 fn apart_bytes(apart: &BTreeMap<u64, Vec<u8>>) -> Result<Vec<u8>, StoreError> {
     let length: usize = apart.values().map(|one| one.len() + APART_HEAD).sum();
     if length > APART_BYTES {
-        return Err(StoreError::Prune {
+        return Err(StoreError::Apart {
             what: format!(
                 "{} records of {length} bytes are needed still, and at most {APART_BYTES} bytes are kept beside what stays",
                 apart.len()

@@ -23,6 +23,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
@@ -54,6 +55,8 @@ pub(crate) struct Certificates {
     keeps: bool,
     acts: SyncSender<Act>,
     known: Known,
+    /// It was said that the disk does not keep up.
+    told: AtomicBool,
 }
 
 /// Digests of the keys of authorities that are kept. The thread that writes adds to it.
@@ -95,6 +98,7 @@ impl Certificates {
             keeps,
             acts,
             known,
+            told: AtomicBool::new(false),
         })
     }
 
@@ -117,8 +121,9 @@ impl Certificates {
             authority: (!known).then(|| authority.clone()),
             leaf: leaf.clone(),
         };
-        if self.acts.try_send(Act::Keep(Box::new(signed))).is_err() {
-            tracing::debug!("a certificate is not kept for packs: the disk does not keep up");
+        let kept = self.acts.try_send(Act::Keep(Box::new(signed))).is_ok();
+        if !kept && !self.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!("certificates are not kept for packs: the disk does not keep up");
         }
     }
 
@@ -409,7 +414,7 @@ fn whole(frame: &Frame<'_>, ledger: &Reader) -> Option<Vec<u8>> {
     Some([frame.before, &receipt.of_ledger(), frame.after].concat())
 }
 
-/// A file to append to. What a crash has left behind the last whole frame is cut off.
+/// A file to append to. What is behind the last whole frame is cut off.
 fn open(path: &Path) -> io::Result<Open> {
     make_parent(path)?;
     let file = OpenOptions::new()
@@ -423,9 +428,11 @@ fn open(path: &Path) -> io::Result<Open> {
     (&file).take(LARGEST).read_to_end(&mut bytes)?;
     let last = frames(&bytes).last();
     let end = last.map_or(0, |(place, frame)| place.saturating_add(frame.length()));
-    let end = end as u64;
-    file.set_len(end)?;
-    Ok(Open { file, end })
+    cut(&file, path, end, bytes.len())?;
+    Ok(Open {
+        file,
+        end: end as u64,
+    })
 }
 
 /// Writes over the frames of one file that commit to one of `commits`, and over what stands behind its last whole one:
@@ -452,13 +459,21 @@ fn write_over(path: &Path, commits: &HashSet<HexDigest>) -> io::Result<u64> {
         file.write_all_at(nothing, *place as u64)?;
     }
     if rest > 0 {
-        tracing::warn!(path = %path.display(), rest, "what is behind a damage in a file of certificates is cut off");
-        file.write_all_at(&vec![0; rest], end as u64)?;
-        file.sync_data()?;
-        file.set_len(end as u64)?;
+        cut(&file, path, end, bytes.len())?;
     }
     file.sync_all()?;
     Ok(theirs.len() as u64)
+}
+
+/// Writes over what a crash or a damage has left behind the last whole frame, which ends at `end`, and cuts it off.
+fn cut(file: &File, path: &Path, end: usize, length: usize) -> io::Result<()> {
+    let behind = length.saturating_sub(end);
+    if behind > 0 {
+        tracing::warn!(path = %path.display(), behind, "what is behind a damage in a file of certificates is cut off");
+        file.write_all_at(&vec![0; behind], end as u64)?;
+        file.sync_data()?;
+    }
+    file.set_len(end as u64)
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

@@ -266,6 +266,10 @@ impl Kept {
             return Ok(());
         }
         let mut held = self.key.lock().unwrap_or_else(PoisonError::into_inner);
+        if lineage::links(&held) == links {
+            // The usual: no signature is verified again.
+            return Ok(());
+        }
         let known = lineage::follow(&held, &links).map_err(|error| elsewhere(key, &error))?;
         if lineage::links(&known).len() == lineage::links(&held).len() {
             return Ok(());

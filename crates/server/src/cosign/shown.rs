@@ -27,6 +27,8 @@ use tokio::time::Instant;
 const LATER: u64 = 3;
 /// Until a witness that was silent at the start is asked again.
 const AGAIN: Duration = Duration::from_secs(10);
+/// A start that holds waits so many times as long as one answer has: a mirror may have much to take.
+const PATIENCE: u32 = 4;
 /// Seconds by which clocks of witnesses may be behind.
 const BEHIND: u64 = 60;
 
@@ -103,21 +105,25 @@ impl Shown {
         reader: &Reader,
         state: Option<&State>,
     ) -> Vec<(String, Foreign)> {
+        let began = crate::lineage::began(key);
+        let given_up = |head: &Checkpoint| state.is_some_and(|state| gave_up(state, head, began));
+        self.heads_but(key, reader, given_up)
+    }
+
+    /// As [`Shown::heads`], but for those that were `given_up`. Blocks on the disk.
+    fn heads_but(
+        &self,
+        key: &LedgerKey,
+        reader: &Reader,
+        given_up: impl Fn(&Checkpoint) -> bool,
+    ) -> Vec<(String, Foreign)> {
         let ours = |head: &Checkpoint| {
             head.size <= reader.size() && reader.root(head.size).is_ok_and(|root| root == head.root)
-        };
-        let given_up = |head: &Checkpoint| {
-            state.is_some_and(|state| {
-                state.recovered(head.size, &head.root).is_some()
-                    || state
-                        .given_up(head.size, crate::lineage::began(key))
-                        .is_some()
-            })
         };
         let mut heads = Vec::new();
         for (asked, origin, note) in &self.notes {
             if origin == key.origin()
-                && let Some(head) = foreign(asked, key, note, ours, given_up)
+                && let Some(head) = foreign(asked, key, note, ours, &given_up)
             {
                 heads.push((asked.url.clone(), head));
             }
@@ -219,7 +225,12 @@ impl Shown {
     }
 }
 
-/// Whether the witnesses that cosign the published head now are enough.
+/// Whether a recovery gave up what has this head; `began` is of the key.
+fn gave_up(state: &State, head: &Checkpoint, began: Option<u64>) -> bool {
+    state.recovered(head.size, &head.root).is_some() || state.given_up(head.size, began).is_some()
+}
+
+/// Whether the witnesses that cosign the published head now are enough. Nobody is waited for once they are.
 async fn seen_now(
     asked: &[Arc<Asked>],
     policy: &Policy,
@@ -242,22 +253,36 @@ async fn seen_now(
         let (one, target, reader) = (Arc::clone(one), target.clone(), reader.clone());
         asking.spawn(async move {
             let lines = cosign(&reader, &one, &target, &mut 0, within).await;
-            lines.map_err(|refused| (one.url.clone(), refused.what))
+            (one.url.clone(), lines.map_err(|refused| refused.what))
         });
     }
-    while let Some(answered) = asking.join_next().await {
-        match answered {
-            Ok(Ok(lines)) => {
-                let _taken = note.merge(lines);
+    let reached = |note: &Note| {
+        let seen = Witnessed::read(note, key, policy);
+        seen.is_some_and(|seen| seen.time >= oldest)
+    };
+    let until = Instant::now() + within * PATIENCE;
+    while !reached(&note) {
+        let answered = match tokio::time::timeout_at(until, asking.join_next()).await {
+            Ok(Some(answered)) => answered,
+            Ok(None) => return false,
+            Err(_) => {
+                tracing::warn!("not all witnesses have answered in time");
+                return false;
             }
-            Ok(Err((url, what))) => {
+        };
+        match answered {
+            Ok((url, Ok(lines))) => {
+                if let Err(error) = note.merge(lines) {
+                    tracing::warn!(url, %error, "what a witness has cosigned cannot be taken");
+                }
+            }
+            Ok((url, Err(what))) => {
                 tracing::warn!(url, %what, "a witness has not cosigned what is here");
             }
-            Err(_) => {}
+            Err(error) => tracing::warn!(%error, "asking a witness has failed"),
         }
     }
-    let seen = Witnessed::read(&note, key, policy);
-    seen.is_some_and(|seen| seen.time >= oldest)
+    true
 }
 
 /// On a thread of its own: whoever calls may be on one that drives others.
@@ -341,9 +366,19 @@ pub(super) async fn again(core: Arc<Core>) {
             core.metrics.blocked.set(1);
             return;
         }
-        let heads = {
-            let state = core.state();
-            shown.heads(key, core.journal.reader(), Some(&state))
+        let (checking, of) = (Arc::clone(&core), key.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            let began = crate::lineage::began(&of);
+            let given_up = |head: &Checkpoint| gave_up(&checking.state(), head, began);
+            let heads = shown.heads_but(&of, checking.journal.reader(), given_up);
+            (heads, shown.silent)
+        });
+        let (heads, silent) = match looked.await {
+            Ok(looked) => looked,
+            Err(error) => {
+                tracing::warn!(%error, "what witnesses have shown was not looked at");
+                continue;
+            }
         };
         let stopped = !heads.is_empty();
         for (peer, head) in heads {
@@ -352,7 +387,7 @@ pub(super) async fn again(core: Arc<Core>) {
         if stopped {
             return;
         }
-        unheard = shown.silent;
+        unheard = silent;
         if !told && !witnesses.since_start() && core.signing.check().is_ok() {
             told = true;
             tracing::warn!(

@@ -181,16 +181,27 @@ impl Slot {
             return Ok(());
         }
         // It is here up to what is shown, and as it was anchored; also since the last round.
-        let (checking, checked) = (Arc::clone(core), shown.clone());
-        let here = tokio::task::spawn_blocking(move || checked.kept(&checking).map(drop)).await;
-        let here = here.map_err(|error| read_failed(&error.to_string()))?;
-        here.map_err(|refusal| Failure::Again(refusal.finding().clone()))?;
         if self.key.as_ref() != Some(&shown.key) {
             (self.publisher, self.key) = (None, Some(shown.key.clone()));
         }
-        let publisher = match &mut self.publisher {
-            Some(publisher) => publisher,
-            none => none.insert(others.publisher(core, shown)?),
+        let missing = self.publisher.is_none();
+        let (checking, checked) = (Arc::clone(core), shown.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            let here = checked.kept(&checking).map(drop);
+            here.map_err(|refusal| Failure::Again(refusal.finding().clone()))?;
+            let publishing = checking.publishing.as_ref();
+            let others = publishing.and_then(|publishing| publishing.others.as_ref());
+            let others = others.filter(|_| missing);
+            others
+                .map(|others| others.publisher(&checking, &checked))
+                .transpose()
+        });
+        let opened = opened.await;
+        if let Some(opened) = opened.map_err(|error| read_failed(&error.to_string()))?? {
+            self.publisher = Some(opened);
+        }
+        let Some(publisher) = &mut self.publisher else {
+            return Err(read_failed("it is not open"));
         };
         others.learn(shown, |told| told.place = publisher.place());
         let size = publisher.round(&target).await?;

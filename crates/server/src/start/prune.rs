@@ -2,8 +2,8 @@
 //! stands in for what they say. Decision 0032.
 //!
 //! Order: the snapshot's blob, then what is needed still beside the segments, then the `snapshot` and `retention` records
-//! in one commit, and only then segments. INVARIANT: nothing is gone of which no copy was read, or which no mirror that
-//! the policy names has shown to have.
+//! in one commit, and only then segments. INVARIANT: nothing is gone before a copy of it was read as a whole, or a mirror
+//! that the policy names has shown a head with it and, of its bundles, a sample that was read there.
 
 use super::open::{Opened, StartError};
 use super::snapshot::{self, Copied};
@@ -63,7 +63,7 @@ pub struct Pruning {
 /// Prunes the ledger of a server that does not run.
 ///
 /// # Errors
-/// `PRUNE-YOUNG`, `PRUNE-NOTHING`, `PRUNE-NOT-COPIED`, `PRUNE-HELD`, `SNAPSHOT-COPY`; those of opening what is on disk,
+/// `PRUNE-YOUNG`, `PRUNE-NOTHING`, `PRUNE-NOT-COPIED`, `PRUNE-HELD`, `LEDGER-PRUNE`, `SNAPSHOT-COPY`; those of opening what is on disk,
 /// and of a server that may not sign.
 pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
     config.check()?;
@@ -126,7 +126,7 @@ pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
     });
     // What it could not keep beside what stays: nothing was recorded.
     let pruned = pruned.map_err(|error| match error {
-        StoreError::Prune { what } => held(&pruning, &what),
+        StoreError::Apart { what } => held(&pruning, &what),
         error => error.into(),
     })?;
     if let Some(pruned) = pruned {
