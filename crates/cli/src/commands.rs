@@ -28,6 +28,11 @@ use std::process::ExitCode;
 /// Commands that only ask need no more.
 const ASKING_THREADS: usize = 1;
 
+/// Who acts on files of this machine, as records name him.
+pub(crate) fn by() -> String {
+    format!("uid:{}", rustix::process::getuid().as_raw())
+}
+
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let Arguments { command, global } = arguments;
     match command {

@@ -2,7 +2,7 @@
 
 use crate::cursor::Cursor;
 use crate::sink::{Refusal, Sink};
-use crate::source::{Source, called, gone, ledgers};
+use crate::source::{Source, gone, ledgers};
 use crate::{Error, Event, Format};
 use facts::Finding;
 use ledger_store::StoreError;
@@ -284,7 +284,7 @@ impl Sources {
 impl Options {
     fn wants(&self, origin: &str) -> bool {
         let mut names = self.ledgers.iter();
-        self.ledgers.is_empty() || names.any(|name| called(origin, name))
+        self.ledgers.is_empty() || names.any(|name| ledger::is_called(origin, name))
     }
 }
 

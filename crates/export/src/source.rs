@@ -60,7 +60,7 @@ impl Source {
 
     /// Whether somebody who says `name` means this one.
     pub(crate) fn is_called(&self, name: &str) -> bool {
-        called(&self.origin, name)
+        ledger::is_called(&self.origin, name)
     }
 
     /// Whether it is the ledger of a server.
@@ -274,11 +274,6 @@ impl Seen {
         }
         seen
     }
-}
-
-/// Whether somebody who says `name` means the ledger `origin`.
-pub(crate) fn called(origin: &str, name: &str) -> bool {
-    name == origin || origin.rsplit('/').next() == Some(name)
 }
 
 /// That nothing is here of a ledger of which records were taken.

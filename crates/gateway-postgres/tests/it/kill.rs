@@ -30,9 +30,14 @@ async fn child() {
 }
 
 fn gateway(config: &std::path::Path) -> Child {
+    started("kill::child", CONFIG, config)
+}
+
+/// A test of this program in a process of its own, told what it works on.
+fn started(test: &str, variable: &str, on: &std::path::Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "kill::child", "--nocapture"])
-        .env(CONFIG, config)
+        .args(["--exact", test, "--nocapture"])
+        .env(variable, on)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -115,6 +115,25 @@ fn told(first: &Memory, second: &Memory, kind: &str, proved: bool) -> Told {
     }
 }
 
+/// A pack of what the server's only record tells, with the notes.
+pub(crate) fn pack_of(
+    told: &Told,
+    notes: impl IntoIterator<Item = String>,
+) -> (Vec<u8>, ledger::pack::Trust) {
+    let mut world = bare();
+    world.server.append(told.record());
+    let question = Question::Record {
+        ledger: String::new(),
+        index: 0,
+    };
+    let mut pack = PackBuilder::new(&question, &world.server.note());
+    pack.receipt(&world.server.receipt(0));
+    for note in notes {
+        pack.blob(note.into_bytes());
+    }
+    (pack.build(), world.trust)
+}
+
 #[test]
 fn a_pack_that_tells_of_misbehaviour_has_the_notes_and_says_what_they_show() {
     let (one, two, longer) = (
@@ -123,18 +142,9 @@ fn a_pack_that_tells_of_misbehaviour_has_the_notes_and_says_what_they_show() {
         ledger(&["a", "b", "c"]),
     );
     let pack = |told: &Told, notes: &[&Memory]| {
-        let mut world = bare();
-        world.server.append(told.record());
-        let question = Question::Record {
-            ledger: String::new(),
-            index: 0,
-        };
-        let mut pack = PackBuilder::new(&question, &world.server.note());
-        pack.receipt(&world.server.receipt(0));
-        for note in notes {
-            pack.blob(note.note().into_bytes());
-        }
-        verify(&pack.build(), &world.trust)
+        let notes = notes.iter().map(|note| note.note());
+        let (pack, trust) = pack_of(told, notes);
+        verify(&pack, &trust)
     };
     let good = [
         told(&one, &two, "fork", true),

@@ -2,7 +2,8 @@
 //! keys signed.
 
 use crate::judges::verify;
-use crate::packs::{API, World, accesses, bare, records, world};
+use crate::misbehaving;
+use crate::packs::{API, World, accesses, records, world};
 use crate::support::signer;
 use ledger::body::{BlobRef, Body as _, KeyRotation, Misbehaviour as Told, SignedHead};
 use ledger::lineage::{self, Link};
@@ -249,18 +250,7 @@ fn pack_of(
         second,
         detail: String::new(),
     };
-    let mut world = bare();
-    world.server.append(told.record());
-    let question = Question::Record {
-        ledger: String::new(),
-        index: 0,
-    };
-    let mut pack = PackBuilder::new(&question, &world.server.note());
-    pack.receipt(&world.server.receipt(0));
-    for note in notes {
-        pack.blob(note.as_bytes().to_vec());
-    }
-    (pack.build(), world.trust)
+    misbehaving::pack_of(&told, notes.map(str::to_owned))
 }
 
 /// Any two of what a key may have signed, in a record of each kind: only the one that they show is taken.

@@ -5,7 +5,8 @@
 //! Cut short before the last step, the server does not start, and the same command goes on where it was. Once a server
 //! has started on the new log, it begins another one.
 
-use super::open::{self, Opening, StartError};
+use super::open::{Opening, StartError};
+use super::snapshot::draft;
 use crate::config::Config;
 use crate::cosign::Shown;
 use crate::elsewhere::Elsewhere;
@@ -13,7 +14,7 @@ use crate::signing::{Foreign, Signing, behind};
 use facts::Finding;
 use ledger::body::{self, Body as _, KeyRotation};
 use ledger::lineage::{self, Link};
-use ledger::{Checkpoint, Decimal, Digest, Draft, LedgerKey, Record, RecordBuilder, RecordType};
+use ledger::{Checkpoint, Decimal, Digest, LedgerKey, Record, RecordType};
 use ledger_store::Reader;
 
 /// What became of it.
@@ -315,12 +316,8 @@ fn open_link(rotation: &KeyRotation) -> Result<Link, StartError> {
     Link::open(rotation).map_err(|error| StartError::Failed(facts::with_causes(&error)))
 }
 
-fn draft(record: RecordBuilder, by: &str) -> Result<Draft, StartError> {
-    let draft = record.actor(by, open::UID).draft();
-    draft.map_err(|source| StartError::Record { index: 0, source })
-}
-
-fn reason(reason: &str) -> String {
+/// As much of a reason as a record has room for.
+pub(super) fn reason(reason: &str) -> String {
     reason.chars().take(512).collect()
 }
 

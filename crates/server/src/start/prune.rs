@@ -21,7 +21,6 @@ use std::path::Path;
 const LEAST_MS: u64 = 24 * 60 * 60 * 1000;
 /// Records looked at together.
 const CHUNK: u64 = 4_096;
-const LONGEST_REASON: usize = 512;
 const LONGEST_PLACE: usize = 256;
 
 /// What is asked for.
@@ -110,7 +109,7 @@ pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
     }
     let record = snapshot::make(&opened)?;
     let place = reader.size();
-    let reason: String = ask.reason.chars().take(LONGEST_REASON).collect();
+    let reason = super::new_log::reason(ask.reason);
     let policy = format!("before {}, and {}: {reason}", ask.before, pruning.holder);
     let indices: Vec<u64> = needed.into_keys().collect();
     let pruned = opened.ledger.prune_but(prunable, &indices, |minimum| {

@@ -8,7 +8,7 @@ use serde_json::json;
 pub(super) fn new_log(arguments: &LedgerNewLogArguments, global: &Global) -> Result<(), Failure> {
     // INVARIANT 2: the ledger's keys are in this process.
     device::memory::hide().context("cannot keep this process out of core files")?;
-    let by = format!("uid:{}", rustix::process::getuid().as_raw());
+    let by = crate::commands::by();
     let begun = gateway_postgres::new_log(&arguments.folder, &arguments.reason, &by)?;
     if global.json {
         output::json(&json!({

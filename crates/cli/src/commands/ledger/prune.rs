@@ -10,7 +10,7 @@ use serde_json::json;
 pub(super) fn prune(arguments: &PruneArguments, global: &Global) -> Result<(), Failure> {
     // INVARIANT 2: the ledger's key is in this process.
     device::memory::hide().context("cannot keep this process out of core files")?;
-    let by = format!("uid:{}", rustix::process::getuid().as_raw());
+    let by = crate::commands::by();
     let pruning = retention::prune(
         &arguments.folder,
         &Prune {

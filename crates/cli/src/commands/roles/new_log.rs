@@ -7,7 +7,7 @@ use crate::{Failure, output};
 pub(super) fn run(arguments: &NewLogArguments) -> Result<(), Failure> {
     protected(device::memory::hide())?;
     let config = server_config(&arguments.config)?;
-    let by = format!("uid:{}", rustix::process::getuid().as_raw());
+    let by = crate::commands::by();
     let why = server::Why {
         reason: &arguments.reason,
         by: &by,

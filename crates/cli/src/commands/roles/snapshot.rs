@@ -7,15 +7,12 @@ use facts::Timestamp;
 use serde_json::json;
 use std::path::Path;
 
-fn by() -> String {
-    format!("uid:{}", rustix::process::getuid().as_raw())
-}
-
 pub(super) fn snapshot(arguments: &ConfigArgument, global: &Global) -> Result<(), Failure> {
     // INVARIANT 2: the ledger's key is in this process.
     protected(device::memory::hide())?;
     let config = server_config(&arguments.config)?;
-    let done = server::snapshot(&config, &by()).map_err(|error| error.finding())?;
+    let done =
+        server::snapshot(&config, &crate::commands::by()).map_err(|error| error.finding())?;
     if global.json {
         output::json(&json!({
             "record": done.index, "records": done.records, "blob": done.blob, "bytes": done.bytes,
@@ -129,7 +126,7 @@ pub(super) fn prune(arguments: &ServerPruneArguments, global: &Global) -> Result
         &server::Prune {
             before: Timestamp::from_millis(arguments.before.0),
             reason: &arguments.reason,
-            by: &by(),
+            by: &crate::commands::by(),
             now: Timestamp::now(),
             copy: arguments.copy.as_deref(),
             really: arguments.yes,

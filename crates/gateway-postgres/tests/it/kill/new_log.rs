@@ -1,14 +1,13 @@
 //! The key of the gateway's ledger is replaced between a crash under load and the next start, and the command is killed
 //! at any moment: whoever connects to the database afterwards is served and recorded as before.
 
-use super::{connect, file, gateway, load, whole};
+use super::{connect, file, gateway, load, started, whole};
 use crate::world::{Site, followed, skipped};
 use gateway::Core;
 use ledger::body::KeyRotation;
 use ledger::{Checkpoint, RecordType};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 const FOLDER: &str = "TRILITH_NEW_LOG_FOLDER";
@@ -20,17 +19,6 @@ fn command() {
     if let Some(folder) = std::env::var_os(FOLDER) {
         gateway_postgres::new_log(Path::new(&folder), "each year", "uid:0").unwrap();
     }
-}
-
-fn started(folder: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "kill::new_log::command", "--nocapture"])
-        .env(FOLDER, folder)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
 }
 
 /// How many files a folder has, or how long a file is.
@@ -77,7 +65,7 @@ async fn a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is
             ["keys", "keys/lineage", "ledger/lineage"].get(usize::try_from(round).unwrap() % 4);
         let seen = || step.map(|step| look(&data.join(step)));
         let before = seen();
-        let mut command = started(data);
+        let mut command = started("kill::new_log::command", FOLDER, data);
         if step.is_none() {
             tokio::time::sleep(Duration::from_millis(2 * round)).await;
         }

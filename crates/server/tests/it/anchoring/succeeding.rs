@@ -1,6 +1,6 @@
 //! A gateway's ledger goes on as a new log: its mirror with it, and whoever has the key that was replaced gets nowhere.
 
-use super::{anchored, fill, mirrored, open, told, with_anchor};
+use super::{anchored, fill, mirrored, open, told, verified, with_anchor};
 use crate::follower::Gateway;
 use crate::harness::{DOMAIN, Fixture};
 use crate::recovering::{Scene, until};
@@ -46,30 +46,6 @@ async fn anchored_as(scene: &Scene, number: u64) -> u64 {
     })
     .await;
     status(&scene.fixture).await.1
-}
-
-async fn verified(fixture: &Fixture, question: String) -> ledger::pack::Report {
-    let mut stream = fixture
-        .admin()
-        .await
-        .pack(proto::v1::PackRequest {
-            question,
-            certificates: false,
-        })
-        .await
-        .unwrap()
-        .into_inner();
-    let mut pack = Vec::new();
-    while let Some(chunk) = stream.message().await.unwrap() {
-        pack.extend_from_slice(&chunk.data);
-    }
-    let trust = ledger::pack::Trust {
-        trust_domain: DOMAIN.to_owned(),
-        ledger_key: fixture.ledger_key().await,
-        x509_authorities: Vec::new(),
-        policy: None,
-    };
-    ledger::pack::verify(&pack, &trust).unwrap()
 }
 
 fn new_log(scene: &Scene) -> Result<gateway::NewLog, facts::Finding> {
