@@ -62,11 +62,13 @@ impl Window {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Account {
     asked: Window,
     rests_until: u64,
     failed: u32,
+    /// What it answered when it failed last.
+    why: String,
 }
 
 /// The accounts of sources, machines and documents.
@@ -127,7 +129,8 @@ impl Budget {
             .ok_or("there is no such source")?;
         if at < account.rests_until {
             let rest = (account.rests_until - at).div_ceil(1000);
-            return Err(format!("it failed, and is asked again in {rest} s"));
+            let why = &account.why;
+            return Err(format!("{why}, and it is asked again in {rest} s"));
         }
         if account.asked.admit(at, MINUTE, most) {
             return Ok(());
@@ -139,16 +142,24 @@ impl Budget {
         if let Some(account) = self.sources.get_mut(index) {
             account.failed = 0;
             account.rests_until = 0;
+            account.why.clear();
         }
     }
 
-    /// A source that fails rests: as long as it asks for, within bounds.
-    pub(crate) fn failed(&mut self, index: usize, wait_s: Option<u64>, now: Timestamp) {
+    /// A source that fails rests: as long as it asks for, within bounds. Who asks meanwhile is told `why`.
+    pub(crate) fn failed(
+        &mut self,
+        index: usize,
+        wait_s: Option<u64>,
+        why: String,
+        now: Timestamp,
+    ) {
         let Some(account) = self.sources.get_mut(index) else {
             return;
         };
         let doubled = FIRST_REST.saturating_mul(1 << account.failed.min(16));
         account.failed = account.failed.saturating_add(1);
+        account.why = why;
         let asked = wait_s.map_or(0, |seconds| seconds.saturating_mul(1000));
         let rest = doubled.min(LAST_REST).max(asked.min(HOUR));
         account.rests_until = account
@@ -219,20 +230,22 @@ mod tests {
     fn a_source_that_fails_rests_twice_as_long_each_time() {
         let mut budget = Budget::new(LIMITS, 2);
         let now = Timestamp::from_secs(1_000_000);
-        budget.failed(0, None, now);
-        assert!(budget.source(0, now.plus_secs(1)).is_err());
+        let why = || "it answered 500".to_owned();
+        budget.failed(0, None, why(), now);
+        let told = budget.source(0, now.plus_secs(1)).unwrap_err();
+        assert_eq!(told, "it answered 500, and it is asked again in 1 s");
         budget.source(1, now.plus_secs(1)).unwrap();
         budget.source(0, now.plus_secs(2)).unwrap();
-        budget.failed(0, None, now.plus_secs(2));
+        budget.failed(0, None, why(), now.plus_secs(2));
         assert!(budget.source(0, now.plus_secs(5)).is_err());
         budget.answered(0);
         budget.source(0, now.plus_secs(5)).unwrap();
         // It says how long, and not for ever.
-        budget.failed(0, Some(u64::MAX), now);
+        budget.failed(0, Some(u64::MAX), why(), now);
         assert!(budget.source(0, now.plus_secs(3_599)).is_err());
         budget.source(0, now.plus_secs(3_600)).unwrap();
         for _ in 0..100 {
-            budget.failed(1, None, now);
+            budget.failed(1, None, why(), now);
         }
         budget.source(1, now.plus_secs(600)).unwrap();
     }

@@ -338,22 +338,23 @@ impl Fetcher {
         let answer = match answer {
             Ok(answer) => answer,
             Err(failure) => {
-                let (event, absence) = match &failure {
+                let why = failure.to_string();
+                let (event, absence) = match failure {
                     Failure::Unknown(_) => {
                         lock(&self.budget).answered(index);
                         ("unknown", Absence::Unknown)
                     }
                     Failure::Busy(_, wait_s) => {
-                        lock(&self.budget).failed(index, *wait_s, now);
+                        lock(&self.budget).failed(index, wait_s, why.clone(), now);
                         ("busy", Absence::Unanswered)
                     }
                     Failure::Broken(_) => {
-                        lock(&self.budget).failed(index, None, now);
+                        lock(&self.budget).failed(index, None, why.clone(), now);
                         ("broken", Absence::Unanswered)
                     }
                 };
                 (self.watch)(Event::Asked(event));
-                return Err((absence, failure.to_string()));
+                return Err((absence, why));
             }
         };
         lock(&self.budget).answered(index);

@@ -125,7 +125,8 @@ async fn a_vendor_that_fails_refuses_and_evicts_nobody_and_the_file_stands_in() 
     let refused = site.renew(&machine, [1; 16], honest).await.err().unwrap();
     let refused = finding(&refused);
     assert_eq!(refused.code, "TEE-ENDORSEMENT-FETCH");
-    assert!(refused.observed.unwrap().contains("it answered 500"));
+    let observed = refused.observed.unwrap();
+    assert!(observed.contains("it answered 500"), "{observed}");
     assert!(
         refused
             .next
