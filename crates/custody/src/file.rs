@@ -18,7 +18,7 @@ const EXTENSION: &str = ".pk8";
 /// A folder of private keys, mode 0700, each key a file of mode 0600.
 pub struct FileCustody {
     directory: OwnedFd,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     /// Making a key is look, make, link: one at a time within this process.
     making: Mutex<()>,
 }

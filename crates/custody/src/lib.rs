@@ -1,5 +1,5 @@
-//! Where keys live: implementations of [`crypto::Custody`]. So far files; a TPM, a PKCS#11 token or a KMS
-//! would stand beside them.
+//! Where keys live: implementations of [`crypto::Custody`], so far files; the keys of a ledger's logs, with what leads
+//! from one to the next; and the key of blinded labels.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -14,5 +14,9 @@
 )]
 
 mod file;
+mod label_key;
+mod lineage;
 
 pub use file::{FileCustody, FileCustodyError};
+pub use label_key::label_key;
+pub use lineage::{Alone, LedgerKeys, LedgerKeysError, LedgerKeysRefusal};

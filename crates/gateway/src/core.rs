@@ -1,10 +1,10 @@
 //! A gateway's core: opened once, shared by whatever speaks a protocol.
 
 use crate::follow::Client;
-use crate::lineage::{KEYS, Keys, LEDGER};
+use crate::lineage::{self, KEYS, LEDGER};
 use crate::recovery::{self, RecoveryError};
 use crate::{Config, Cut, CutReason, Following, Metrics, OwnIdentity, Recorder, own};
-use custody::FileCustodyError;
+use custody::{FileCustodyError, LedgerKeys};
 use facts::{Finding, Timestamp};
 use ledger::LedgerKey;
 use ledger_store::{Disk, Ledger, Options, Reader, RealDisk, StoreError};
@@ -63,7 +63,7 @@ pub struct Core {
     own: OwnIdentity,
     ledger: Ledger,
     /// INVARIANT: held for as long as anything is signed.
-    _keys: Keys,
+    _keys: LedgerKeys,
     reader: Reader,
     tasks: Vec<tokio::task::JoinHandle<()>>,
     stopped: watch::Receiver<Option<Arc<str>>>,
@@ -85,7 +85,7 @@ impl Core {
     pub async fn open_on(config: Config, disk: Arc<dyn Disk>) -> Result<Arc<Self>, CoreError> {
         let trust_domain = config.check()?;
         directory(&config.data_dir)?;
-        let keys = Keys::open(&config.data_dir.join(KEYS), &config.origin(), true)?;
+        let keys = lineage::keys(&config.data_dir.join(KEYS), &config.origin(), true)?;
         let (failed, stopped) = watch::channel(None);
         let options = Options {
             on_failure: Some(Arc::new(move |error: &StoreError| {
@@ -95,10 +95,10 @@ impl Core {
             ..Options::default()
         };
         let ledger_dir = config.data_dir.join(LEDGER);
-        let ledger = Ledger::open_signed(&ledger_dir, keys.signer.clone(), &options)?;
-        keys.have_begun(ledger.reader())?;
+        let ledger = Ledger::open_signed(&ledger_dir, keys.signer().clone(), &options)?;
+        lineage::have_begun(&keys, ledger.reader())?;
         // Who reads the folder from outside has no key but what is told there.
-        ledger_store::keep_lineage(&ledger_dir, keys.signer.key())?;
+        ledger_store::keep_lineage(&ledger_dir, keys.signer().key())?;
         let handle = ledger.handle();
         let reader = handle.reader().clone();
         let anchors = anchors(&config, &trust_domain).await?;

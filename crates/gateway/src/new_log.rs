@@ -5,9 +5,10 @@
 //! start, and the same command goes on where it was. Once it has started on the new log, the command begins another one.
 
 use crate::core::PROGRAM;
-use crate::lineage::{KEYS, Keys, LEDGER, Stage, stage};
+use crate::lineage::{KEYS, LEDGER, Stage, keys, stage};
 use crate::retention::is_gateways;
 use crate::{CoreError, recovery};
+use custody::LedgerKeys;
 use facts::{Finding, Timestamp};
 use ledger::body::Body as _;
 use ledger::lineage::{self, Link};
@@ -59,14 +60,14 @@ pub fn new_log(data_dir: &Path, reason: &str, by: &str) -> Result<NewLog, Findin
 
 fn go_on(data_dir: &Path, first: &str, reason: &str, by: &str) -> Result<NewLog, CoreError> {
     let (dir, keys_dir) = (data_dir.join(LEDGER), data_dir.join(KEYS));
-    let mut keys = Keys::open(&keys_dir, first, false)?;
+    let mut keys = keys(&keys_dir, first, false)?;
     let ledger = open(&dir, &keys)?;
     let head: Checkpoint = ledger.reader().head().checkpoint.clone();
     if head.size == 0 {
         return Err(empty(data_dir).into());
     }
-    let resumed = stage(ledger.reader(), keys.signer.key(), &keys_dir)? == Stage::Unfinished;
-    if !resumed && let Some(begun) = begun(ledger.reader(), keys.signer.key())? {
+    let resumed = stage(ledger.reader(), keys.signer().key(), &keys_dir)? == Stage::Unfinished;
+    if !resumed && let Some(begun) = begun(ledger.reader(), keys.signer().key())? {
         ledger.close()?;
         return Ok(begun);
     }
@@ -78,11 +79,11 @@ fn go_on(data_dir: &Path, first: &str, reason: &str, by: &str) -> Result<NewLog,
     if !resumed {
         let next = keys.next()?;
         let reason: String = reason.chars().take(LONGEST_REASON).collect();
-        let link = Link::sign(&keys.signer, &next, (head.size, head.root), &reason)
+        let link = Link::sign(keys.signer(), &next, (head.size, head.root), &reason)
             .map_err(|error| failed(&error))?;
         keys.succeed(next, link)?;
     }
-    let key = keys.signer.key().clone();
+    let key = keys.signer().key().clone();
     let (link, rotation) = newest(&key)?.ok_or_else(nothing_signed)?;
     let ledger = open(&dir, &keys)?;
     let draft = rotation.record().actor(by, "uid").draft();
@@ -112,10 +113,10 @@ fn settled(ledger: &Ledger, data_dir: &Path) -> Result<Checkpoint, CoreError> {
 }
 
 /// The ledger, whose folder tells of the keys before those who read it from outside could need it.
-fn open(dir: &Path, keys: &Keys) -> Result<Ledger, CoreError> {
-    ledger_store::keep_lineage(dir, keys.signer.key())?;
+fn open(dir: &Path, keys: &LedgerKeys) -> Result<Ledger, CoreError> {
+    ledger_store::keep_lineage(dir, keys.signer().key())?;
     let options = Options::default();
-    Ok(Ledger::open_signed(dir, keys.signer.clone(), &options)?)
+    Ok(Ledger::open_signed(dir, keys.signer().clone(), &options)?)
 }
 
 /// The newest log, if the ledger ends with the record that begins it: what was asked for is done already.

@@ -5,7 +5,7 @@
 //! and `stop`; between them stands the `retention` record.
 
 use crate::core::PROGRAM;
-use crate::lineage::{KEYS, Keys, UNFINISHED};
+use crate::lineage::{self, KEYS, UNFINISHED};
 use crate::{CoreError, recovery};
 use facts::{Finding, Timestamp};
 use ledger::body::{self, Body as _};
@@ -191,10 +191,10 @@ pub fn prune_with(data_dir: &Path, ask: &Prune<'_>, options: &Options) -> Result
     if !keys.is_dir() {
         return Err(unusable("the key of this ledger is not there".to_owned()));
     }
-    let held = Keys::open(&keys, origin.as_str(), false).map_err(told)?;
-    let ledger = Ledger::open_signed(&dir, held.signer.clone(), options);
+    let held = lineage::keys(&keys, origin.as_str(), false).map_err(told)?;
+    let ledger = Ledger::open_signed(&dir, held.signer().clone(), options);
     let ledger = ledger.map_err(|error| unsound(&error))?;
-    held.have_begun(ledger.reader()).map_err(told)?;
+    lineage::have_begun(&held, ledger.reader()).map_err(told)?;
     let pruned = on(&ledger, data_dir, ask)?;
     ledger.close().map_err(|error| unsound(&error))?;
     Ok(pruned)

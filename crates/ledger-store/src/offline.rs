@@ -122,7 +122,7 @@ impl Folder {
 }
 
 /// The file in a ledger's folder that tells of the logs that it went on as.
-const LINEAGE: &str = "lineage";
+pub const LINEAGE: &str = "lineage";
 /// Bytes of it, at most.
 const LINEAGE_BYTES: usize = 1 << 20;
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 /// The key of a file that nobody else reads.
 fn label_key(path: &Path) -> Result<LabelKey, Finding> {
-    ledger_store::label_key(path).map_err(|observed| {
+    custody::label_key(path).map_err(|observed| {
         Finding::new("LABEL-KEY", "the key of the labels cannot be used")
             .expected("64 hex digits, in a file that nobody else reads")
             .observed(format!("{}: {observed}", path.display()))

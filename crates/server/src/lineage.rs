@@ -1,141 +1,37 @@
-//! The keys of this ledger's logs, oldest first: what leads from one to the next lies beside the key that signs now,
-//! and not in the data directory, so that restoring that does not bring an older log back.
+//! The keys of this ledger's logs, as a server opens them: what is wrong with them in its users' words, and whether the
+//! ledger in the data directory is the one that they are of. How they are kept is `custody`'s.
 
 use crate::start::StartError;
-use crypto::{Algorithm, Custody};
-use custody::FileCustody;
+use custody::{FileCustody, LedgerKeys, LedgerKeysError, LedgerKeysRefusal};
 use facts::Finding;
-use ledger::body::KeyRotation;
-use ledger::lineage::{self, LineageError};
-use ledger::{Code as _, KeyError, LedgerKey, LedgerSigner};
-use ledger_store::{Disk as _, Reader, RealDisk, StoreError};
-use std::path::{Path, PathBuf};
+use ledger::{LedgerKey, lineage};
+use ledger_store::{LINEAGE, Reader, StoreError};
+use std::path::Path;
 
-const FILE: &str = "lineage";
-/// Whoever signs for this ledger holds it, from before the keys are read.
-const LOCK: &str = "lock";
-/// The key of the first log, as custody names it.
-const FIRST: &str = "ledger";
-
-/// Nobody else signs with the keys of a folder, whatever data directory they have, until it is dropped.
-pub(crate) type Alone = Box<dyn Send + Sync>;
-
-pub(crate) fn alone(dir: &Path) -> Result<Alone, StartError> {
-    let path = dir.join(LOCK);
-    RealDisk.lock(&path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::WouldBlock => StoreError::Locked { path }.into(),
-        _ => StartError::Directory { path, source },
-    })
-}
-
-pub(crate) struct Keys {
+/// The keys in `custody` of the ledger in the folder `records`. Makes the first one of a new ledger.
+pub(crate) fn keys(
     custody: FileCustody,
-    path: PathBuf,
-    /// Of the newest log.
-    pub(crate) signer: LedgerSigner,
+    records: &Path,
+    trust_domain: &str,
+) -> Result<LedgerKeys, StartError> {
+    // INVARIANT: no key is made for a ledger that has one: the links to it, or its file, are lost.
+    let make = !records.exists();
+    let origin = format!("{trust_domain}/server");
+    Ok(LedgerKeys::open(custody, &origin, records, make)?)
 }
 
-impl Keys {
-    /// The keys in `custody`, whose folder is `dir`, of the ledger in the folder `ledger`. Makes the first one of a new
-    /// ledger.
-    pub(crate) fn open(
-        custody: FileCustody,
-        dir: &Path,
-        ledger: &Path,
-        trust_domain: &str,
-    ) -> Result<Self, StartError> {
-        let path = dir.join(FILE);
-        let links = match std::fs::read_to_string(&path) {
-            Ok(text) => lineage::from_json(&text).map_err(|error| unsound(&path, &error))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(source) => return Err(StartError::Directory { path, source }),
-        };
-        let origin = format!("{trust_domain}/server");
-        let signer = match links.first().map(lineage::Link::open) {
-            None => {
-                // INVARIANT: no key is made for a ledger that has one: the links to it, or its file, are lost.
-                let copy = ledger.join(FILE);
-                if copy.exists() {
-                    return Err(lost(&path, &copy));
-                }
-                if ledger.exists() && custody.load(FIRST)?.is_none() {
-                    let observed = format!("no key, and records in {}", ledger.display());
-                    return Err(refused(&path, &observed));
-                }
-                let key = custody.load_or_generate(FIRST, Algorithm::Ed25519)?;
-                LedgerSigner::new(&origin, key).map_err(|error| key_error(&error))?
-            }
-            Some(first) => {
-                let first = first.map_err(|error| unsound(&path, &error))?.from;
-                let newest =
-                    lineage::follow(&first, &links).map_err(|error| unsound(&path, &error))?;
-                if first.origin().as_str() != origin {
-                    return Err(refused(
-                        &path,
-                        &format!("it is of {}, and not of {origin}", first.origin()),
-                    ));
-                }
-                signer(&custody, &newest)?
-                    .ok_or_else(|| refused(&path, &format!("the key {newest} is not beside it")))?
-            }
-        };
-        Ok(Self {
-            custody,
-            path,
-            signer,
-        })
-    }
-
-    /// A signer for the log after the newest. Its number is one that no key here was made for.
-    ///
-    /// # Errors
-    /// `SERVER-NEW-LOG-MANY` if nobody would follow one link more: before anything is signed.
-    pub(crate) fn next(&self) -> Result<LedgerSigner, StartError> {
-        let links = lineage::links(self.signer.key()).len();
-        if links >= lineage::MAX_LINKS {
-            return Err(StartError::Refused(
-                Finding::new(
-                    "SERVER-NEW-LOG-MANY",
-                    "this ledger has gone on as a new log as often as anybody follows it",
-                )
-                .expected(format!("fewer than {} links", lineage::MAX_LINKS))
-                .observed(links.to_string())
-                .next("nothing was signed: start the server as it is, or begin with new keys and pins"),
-            ));
+impl From<LedgerKeysError> for StartError {
+    fn from(error: LedgerKeysError) -> Self {
+        let lineage = error.folder.join(LINEAGE);
+        match error.kind {
+            LedgerKeysRefusal::Locked { path } => StoreError::Locked { path }.into(),
+            LedgerKeysRefusal::Io { path, source } => Self::Directory { path, source },
+            LedgerKeysRefusal::Key(error) => error.into(),
+            LedgerKeysRefusal::Log(error) => Self::Failed(facts::with_causes(&error)),
+            LedgerKeysRefusal::Many { links } => many(links),
+            LedgerKeysRefusal::Lost { copy } => lost(&lineage, &copy),
+            kind => refused(&lineage, &kind.to_string()),
         }
-        let (_, mut number) = self.signer.key().origin().place();
-        loop {
-            number = number.saturating_add(1);
-            let name = name(number);
-            if self.custody.load(&name)?.is_none() {
-                let origin = self.signer.key().origin().numbered(number);
-                let origin = origin.map_err(|error| key_error(&error))?;
-                let key = self.custody.load_or_generate(&name, Algorithm::Ed25519)?;
-                return LedgerSigner::new(origin.as_str(), key).map_err(|error| key_error(&error));
-            }
-        }
-    }
-
-    /// From now on the log of `next` is the newest: durable before anything is signed for it.
-    pub(crate) fn succeed(
-        &mut self,
-        next: LedgerSigner,
-        link: KeyRotation,
-    ) -> Result<(), StartError> {
-        let key = lineage::follow(self.signer.key(), &[link])
-            .map_err(|error| unsound(&self.path, &error))?;
-        let json = lineage::to_json(&lineage::links(&key));
-        let signer = next
-            .with_lineage(key)
-            .ok_or_else(|| refused(&self.path, "the link leads to another key"))?;
-        crate::signing::replace(&self.path, json.as_bytes()).map_err(|source| {
-            StartError::Directory {
-                path: self.path.clone(),
-                source,
-            }
-        })?;
-        self.signer = signer;
-        Ok(())
     }
 }
 
@@ -146,30 +42,16 @@ pub(crate) fn began(key: &LedgerKey) -> Option<u64> {
     Some(link.size)
 }
 
-/// `None` if its private half is not here.
-fn signer(custody: &FileCustody, key: &LedgerKey) -> Result<Option<LedgerSigner>, StartError> {
-    let (_, number) = key.origin().place();
-    let Some(held) = custody.load(&name(number))? else {
-        return Ok(None);
-    };
-    let signer =
-        LedgerSigner::new(key.origin().as_str(), held).map_err(|error| key_error(&error))?;
-    Ok(signer.with_lineage(key.clone()))
-}
-
-fn name(number: u64) -> String {
-    match number {
-        0 | 1 => FIRST.to_owned(),
-        number => format!("{FIRST}-{number}"),
-    }
-}
-
-fn key_error(error: &KeyError) -> StartError {
-    StartError::Failed(facts::with_causes(error))
-}
-
-fn unsound(path: &Path, error: &LineageError) -> StartError {
-    refused(path, &format!("{}: {error}", error.code()))
+fn many(links: usize) -> StartError {
+    StartError::Refused(
+        Finding::new(
+            "SERVER-NEW-LOG-MANY",
+            "this ledger has gone on as a new log as often as anybody follows it",
+        )
+        .expected(format!("fewer than {} links", lineage::MAX_LINKS))
+        .observed(links.to_string())
+        .next("nothing was signed: start the server as it is, or begin with new keys and pins"),
+    )
 }
 
 /// The ledger is known to have gone on as another log, and the links to that are not beside its key.
@@ -261,71 +143,41 @@ fn refused(path: &Path, observed: &str) -> StartError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crypto::KeyPair;
-    use std::sync::Arc;
-
-    #[test]
-    fn a_link_more_than_anybody_follows_is_refused_before_it_is_signed() {
-        let temporary = tempfile::tempdir().unwrap();
-        let dir = temporary.path().join("keys");
-        let ledger = temporary.path().join("ledger");
-        let open = || Keys::open(FileCustody::open(&dir).unwrap(), &dir, &ledger, "a.example");
-        let mut last = open().unwrap().signer;
-        let mut links = Vec::new();
-        for number in 2_u64..=257 {
-            let origin = format!("a.example/server@{number}");
-            let key: Arc<dyn crypto::Signer> = match number {
-                257 => {
-                    let custody = FileCustody::open(&dir).unwrap();
-                    custody
-                        .load_or_generate("ledger-257", Algorithm::Ed25519)
-                        .unwrap()
-                }
-                _ => Arc::new(KeyPair::generate(Algorithm::Ed25519).unwrap()),
-            };
-            let next = LedgerSigner::new(&origin, key).unwrap();
-            links.push(lineage::Link::sign(&last, &next, (number, [0; 32]), "").unwrap());
-            last = next;
-        }
-        std::fs::write(dir.join(FILE), lineage::to_json(&links)).unwrap();
-        let keys = open().unwrap();
-        assert_eq!(keys.signer.key().origin().as_str(), "a.example/server@257");
-        let refused = keys.next().err().unwrap().finding();
-        assert_eq!(refused.code, "SERVER-NEW-LOG-MANY");
-        assert!(!dir.join("ledger-258.pk8").exists());
-    }
 
     #[test]
     fn no_key_is_made_for_a_ledger_that_is_there() {
         let temporary = tempfile::tempdir().unwrap();
         let dir = temporary.path().join("keys");
         let ledger = temporary.path().join("ledger");
-        let open = || Keys::open(FileCustody::open(&dir).unwrap(), &dir, &ledger, "a.example");
-        let first = open().unwrap().signer;
+        let open = || keys(FileCustody::open(&dir).unwrap(), &ledger, "a.example");
+        let first = open().unwrap().signer().key().clone();
         std::fs::create_dir(&ledger).unwrap();
-        assert_eq!(open().unwrap().signer.key(), first.key());
+        assert_eq!(open().unwrap().signer().key(), &first);
         // The links are lost, and a copy lies with the records: with the first key or without it.
-        std::fs::write(ledger.join(FILE), "[]").unwrap();
+        std::fs::write(ledger.join(LINEAGE), "[]").unwrap();
         for _ in 0..2 {
             let refused = open().err().unwrap().finding();
             assert_eq!(refused.code, "SERVER-LINEAGE");
-            let copy = ledger.join(FILE).display().to_string();
+            let copy = ledger.join(LINEAGE).display().to_string();
             assert!(refused.next.unwrap_or_default().contains(&copy));
             let _gone = std::fs::remove_file(dir.join("ledger.pk8"));
         }
         // The key is lost, of a ledger with one log.
-        std::fs::remove_file(ledger.join(FILE)).unwrap();
+        std::fs::remove_file(ledger.join(LINEAGE)).unwrap();
         assert_eq!(open().err().unwrap().finding().code, "SERVER-LINEAGE");
         assert!(!dir.join("ledger.pk8").exists(), "no other one was made");
     }
 
     #[test]
-    fn the_keys_of_a_folder_are_held_by_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let held = alone(dir.path()).unwrap();
-        let refused = alone(dir.path()).err().unwrap().finding();
-        assert_eq!(refused.code, "SERVER-RUNNING");
+    fn what_keeps_a_server_from_its_keys_has_its_codes() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().join("keys");
+        let ledger = temporary.path().join("ledger");
+        let open = || keys(FileCustody::open(&dir).unwrap(), &ledger, "a.example");
+        let held = open().unwrap();
+        assert_eq!(open().err().unwrap().finding().code, "SERVER-RUNNING");
         drop(held);
-        alone(dir.path()).unwrap();
+        open().unwrap();
+        assert_eq!(many(256).finding().code, "SERVER-NEW-LOG-MANY");
     }
 }

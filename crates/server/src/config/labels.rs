@@ -70,7 +70,7 @@ impl Label {
 }
 
 fn key(path: &Path) -> Result<LabelKey, Finding> {
-    ledger_store::label_key(path).map_err(|observed| {
+    custody::label_key(path).map_err(|observed| {
         Finding::new("LABEL-KEY", "the key of the labels cannot be used")
             .expected("64 hex digits, in a file that nobody else reads")
             .observed(format!("{}: {observed}", path.display()))

@@ -60,12 +60,12 @@ pub fn new_log(config: &Config, why: Why<'_>) -> Result<NewLog, StartError> {
     config.check()?;
     let mut opening = Opening::of(config)?;
     let elsewhere = Elsewhere::in_dir(&opening.ledger_dir);
-    if let Some(finding) = elsewhere.known(opening.keys.signer.key())? {
+    if let Some(finding) = elsewhere.known(opening.keys.signer().key())? {
         return Err(StartError::Refused(finding));
     }
     let ledger = opening.ledger(config, None)?;
     // INVARIANT: no link is signed over a tree that contradicts one that was signed before.
-    crate::lineage::goes_on(ledger.reader(), opening.keys.signer.key())?;
+    crate::lineage::goes_on(ledger.reader(), opening.keys.signer().key())?;
     let stays = ledger.reader().head().checkpoint.clone();
     if stays.size == 0 {
         return Err(StartError::Refused(
@@ -99,13 +99,13 @@ pub fn new_log(config: &Config, why: Why<'_>) -> Result<NewLog, StartError> {
     // log that was begun and is not in this copy: it goes on as one that has signed nothing.
     let resumed = match &lost {
         Some(_) => None,
-        None => unfinished(ledger.reader(), opening.keys.signer.key())?,
+        None => unfinished(ledger.reader(), opening.keys.signer().key())?,
     };
     ledger.close()?;
     if resumed.is_none() {
         let next = opening.keys.next()?;
         let tree = (stays.size, stays.root);
-        let link = Link::sign(&opening.keys.signer, &next, tree, &reason(why.reason))
+        let link = Link::sign(opening.keys.signer(), &next, tree, &reason(why.reason))
             .map_err(|error| StartError::Failed(facts::with_causes(&error)))?;
         opening.keys.succeed(next, link)?;
     }
@@ -120,7 +120,7 @@ fn begin(
     lost: Option<Foreign>,
     why: Why<'_>,
 ) -> Result<NewLog, StartError> {
-    let key = opening.keys.signer.key().clone();
+    let key = opening.keys.signer().key().clone();
     let mut links = lineage::links(&key);
     let newest = links.pop().ok_or_else(nothing_signed)?;
     let was = open_link(&newest)?.from;
@@ -175,7 +175,7 @@ fn remember(opening: &Opening, head: &Checkpoint) -> Result<(), StartError> {
 
 /// The newest log, if the ledger ends with the records that begin it: what was asked for is done already.
 fn begun(opening: &Opening, reader: &Reader) -> Result<Option<NewLog>, StartError> {
-    let key = opening.keys.signer.key();
+    let key = opening.keys.signer().key();
     let Some(newest) = lineage::links(key).pop() else {
         return Ok(None);
     };
@@ -247,7 +247,7 @@ fn missing(
     let Some(settings) = &config.witnesses else {
         return Ok(missing);
     };
-    let key = opening.keys.signer.key();
+    let key = opening.keys.signer().key();
     let shown = Shown::ask_blocking(settings, key)?;
     // INVARIANT: a key that has signed a succession signs no other one.
     if let Some(finding) = shown.later(key) {

@@ -4,14 +4,14 @@ use super::new_log;
 use crate::certificates;
 use crate::config::{Config, ConfigError, Custody as CustodyConfig};
 use crate::elsewhere::Elsewhere;
-use crate::lineage::{self, Alone, Keys};
+use crate::lineage;
 use crate::needed;
 use crate::revoke::Postponed;
 use crate::signing::{HeadError, HeadFile};
 use crate::snapshots::{self, Begun};
 use crate::state::{FoldError, State};
 use crypto::{Custody, SecretBytes};
-use custody::{FileCustody, FileCustodyError};
+use custody::{Alone, FileCustody, FileCustodyError, LedgerKeys};
 use facts::Finding;
 use identity::AuthorityError;
 use ledger::{LedgerSigner, Record, RecordError};
@@ -128,9 +128,7 @@ pub(super) const UID: &str = "uid";
 
 /// What is opened first: the ledger's key, and what lies beside it.
 pub(super) struct Opening {
-    /// INVARIANT: held from before the keys are read until nothing more is signed with them.
-    alone: Alone,
-    pub(super) keys: Keys,
+    pub(super) keys: LedgerKeys,
     pub(super) ledger_dir: PathBuf,
     pub(super) head: HeadFile,
 }
@@ -140,15 +138,9 @@ impl Opening {
         private_dir(&config.data_dir)?;
         let CustodyConfig::File { dir } = &config.custody.ledger;
         let custody = open_custody(&config.custody.ledger)?;
-        let alone = lineage::alone(dir)?;
+        let records = config.data_dir.join(LEDGER);
         Ok(Self {
-            alone,
-            keys: Keys::open(
-                custody,
-                dir,
-                &config.data_dir.join(LEDGER),
-                &config.trust_domain,
-            )?,
+            keys: lineage::keys(custody, &records, &config.trust_domain)?,
             ledger_dir: dir.clone(),
             head: HeadFile::in_dir(dir),
         })
@@ -160,7 +152,7 @@ impl Opening {
         config: &Config,
         on_failure: Option<OnFailure>,
     ) -> Result<Ledger, StartError> {
-        let signer = &self.keys.signer;
+        let signer = self.keys.signer();
         let options = Options {
             on_failure,
             // INVARIANT: an end that is damaged and that was published is not cut off as a commit which
@@ -187,6 +179,7 @@ impl Opening {
 
 /// Everything on disk, opened.
 pub(super) struct Opened {
+    /// INVARIANT: held from before the keys are read until nothing more is signed with them.
     pub(super) alone: Alone,
     pub(super) ca: Arc<dyn Custody>,
     pub(super) ledger: Ledger,
@@ -238,7 +231,7 @@ impl Opened {
         let ca: Arc<dyn Custody> = Arc::new(open_custody(&config.custody.ca)?);
         let opening = Opening::of(config)?;
         let ledger = opening.ledger(config, on_failure)?;
-        let key = opening.keys.signer.key();
+        let key = opening.keys.signer().key();
         if new_log::unfinished(ledger.reader(), key)?.is_some() {
             return Err(StartError::Refused(
                 Finding::new(
@@ -300,15 +293,15 @@ impl Opened {
         }
         let Opening {
             keys,
-            alone,
             ledger_dir,
             head,
         } = opening;
+        let (signer, alone) = keys.into_parts();
         Ok(Self {
             alone,
             ca,
             ledger,
-            signer: keys.signer,
+            signer,
             blobs,
             kept,
             behind,
