@@ -6,7 +6,7 @@ use crate::event::{Placed, intent_of};
 use crate::{Error, Event, Format};
 use facts::Finding;
 use ledger::tile::{Kind, TilePath, WIDTH};
-use ledger::{Hash, Record, merkle};
+use ledger::{Hash, LedgerKind, Record, merkle};
 use ledger_store::{Folder, Reader, StoreError};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -65,9 +65,7 @@ impl Source {
 
     /// Whether it is the ledger of a server.
     pub(crate) fn is_servers(&self) -> bool {
-        self.origin
-            .split_once('/')
-            .is_some_and(|(_, name)| name == "server")
+        LedgerKind::of(&self.origin) == LedgerKind::Server
     }
 
     pub(crate) fn dir(&self) -> &Path {

@@ -6,13 +6,12 @@
 
 use crate::core::PROGRAM;
 use crate::lineage::{KEYS, LEDGER, Stage, keys, stage};
-use crate::retention::is_gateways;
 use crate::{CoreError, recovery};
 use custody::LedgerKeys;
 use facts::{Finding, Timestamp};
 use ledger::body::Body as _;
 use ledger::lineage::{self, Link};
-use ledger::{Checkpoint, LedgerKey, Record, body::KeyRotation};
+use ledger::{Checkpoint, LedgerKey, LedgerKind, Record, body::KeyRotation};
 use ledger_store::{Folder, Ledger, Options, Reader, StoreError};
 use std::path::Path;
 
@@ -46,7 +45,7 @@ pub fn new_log(data_dir: &Path, reason: &str, by: &str) -> Result<NewLog, Findin
         let folder = Folder::open(&dir).map_err(|error| finding(&error.into()))?;
         folder.key().first().origin().clone()
     };
-    if !is_gateways(&first) {
+    if first.kind() != LedgerKind::Gateway {
         return Err(Finding::new(
             "GATEWAY-NEW-LOG-NOT-A-GATEWAY",
             "this is the ledger of no gateway or decision point",
@@ -103,8 +102,7 @@ fn go_on(data_dir: &Path, first: &str, reason: &str, by: &str) -> Result<NewLog,
 
 /// The last head of the log that ends: no run is under way in it, and no operation is open.
 fn settled(ledger: &Ledger, data_dir: &Path) -> Result<Checkpoint, CoreError> {
-    let origin = ledger.origin().as_str();
-    let domain = origin.split('/').next().unwrap_or_default();
+    let domain = ledger.origin().trust_domain();
     let noted = data_dir.join(recovery::NOTED);
     let now = Timestamp::now().as_millis();
     recovery::recover(ledger, ledger.reader(), &noted, domain, PROGRAM, now)?;

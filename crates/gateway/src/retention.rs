@@ -9,7 +9,7 @@ use crate::lineage::{self, KEYS, UNFINISHED};
 use crate::{CoreError, recovery};
 use facts::{Finding, Timestamp};
 use ledger::body::{self, Body as _};
-use ledger::{Digest, LedgerKey, Origin, Receipt, Record, line};
+use ledger::{Digest, LedgerKey, LedgerKind, Receipt, Record, line};
 use ledger_store::{Folder, Ledger, Options, Reader, RealDisk, StoreError, read_file, replace};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -167,7 +167,7 @@ pub fn prune_with(data_dir: &Path, ask: &Prune<'_>, options: &Options) -> Result
         .key()
         .clone();
     let origin = key.first().origin().clone();
-    if !is_gateways(&origin) {
+    if origin.kind() != LedgerKind::Gateway {
         return Err(Finding::new(
             "PRUNE-NOT-A-GATEWAY",
             "this prunes the ledgers of gateways and decision points, which the server keeps; not the server's own",
@@ -218,12 +218,6 @@ fn fresh(anchored: &Anchored, now: Timestamp) -> Result<(), Finding> {
     .next("let the gateway run with its server for a minute, stop it, and prune again"))
 }
 
-/// `example.org/gateway/pg-1`.
-pub(crate) fn is_gateways(origin: &Origin) -> bool {
-    let mut parts = origin.as_str().split('/').skip(1);
-    parts.next() == Some("gateway") && parts.next().is_some()
-}
-
 /// As [`prune`], of a ledger that is open.
 pub(crate) fn on(ledger: &Ledger, data_dir: &Path, ask: &Prune<'_>) -> Result<Pruning, Finding> {
     let reader = ledger.reader();
@@ -267,12 +261,7 @@ pub(crate) fn on(ledger: &Ledger, data_dir: &Path, ask: &Prune<'_>) -> Result<Pr
     if !ask.really {
         return Ok(pruning);
     }
-    let domain = ledger
-        .origin()
-        .as_str()
-        .split('/')
-        .next()
-        .unwrap_or_default();
+    let domain = ledger.origin().trust_domain();
     let noted = data_dir.join(recovery::NOTED);
     let told = |error: recovery::RecoveryError| {
         Finding::new("PRUNE-LEDGER", facts::with_causes(&error))

@@ -154,7 +154,7 @@ impl About {
         if let Some(id) = name.strip_prefix("identity:") {
             self.identity(id);
         }
-        let domain = origin.split('/').next().unwrap_or(origin);
+        let domain = crate::trust_domain(origin);
         match name.split_once("::\"") {
             Some(("Identity", _)) => {
                 let id = format!("spiffe://{domain}/{}", resource(name));

@@ -5,7 +5,7 @@ use crate::follow::{Followed, Index};
 use crate::terms::ANCHORED;
 use crate::{Error, Filter};
 use ledger::body::{Anchor, Erasure};
-use ledger::{Checkpoint, HexDigest, Note, Receipt, Record, RecordType};
+use ledger::{Checkpoint, HexDigest, LedgerKind, Note, Receipt, Record, RecordType};
 use ledger_store::{BlobFolder, Folder, Head, Reader, StoreError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ impl Source {
     pub fn new(index: Index) -> Self {
         let head = index.reader().head();
         let origin = head.checkpoint.origin.as_str();
-        let server = head.checkpoint.origin.place().0.ends_with("/server");
+        let server = head.checkpoint.origin.kind() == LedgerKind::Server;
         let name = if server { "server" } else { origin }.to_owned();
         Self {
             name,
@@ -226,7 +226,7 @@ impl Site {
             .first()
             .map(|source| source.head.checkpoint.origin.to_string());
         let origin = origin.unwrap_or_default();
-        let trust_domain = origin.split('/').next().unwrap_or_default().to_owned();
+        let trust_domain = ledger::trust_domain(&origin).to_owned();
         Self {
             trust_domain,
             sources,
