@@ -8,13 +8,14 @@ mod counted;
 mod delegations;
 pub(crate) mod erased;
 mod fold;
+mod gateways;
 
 use delegations::Delegations;
 pub use fold::FoldError;
 pub(crate) use fold::node_of;
 
-use ledger::body::{KeyRotation, TargetKind};
-use ledger::{Digest, HexDigest, LedgerKey};
+use ledger::body::TargetKind;
+use ledger::{Digest, HexDigest};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use store::{
@@ -66,6 +67,7 @@ pub struct State {
     erased: BTreeMap<HexDigest, u64>,
     /// The newest revocation of each target.
     revoked: HashMap<(TargetKind, String), u64>,
+    followed: gateways::Followed,
 }
 
 impl State {
@@ -378,40 +380,6 @@ impl State {
         crypto::base64::decode(self.meta.get(fold::SEAL_KEY)?).ok()
     }
 
-    /// The ledger that a gateway keeps under this name, or under another of the same lineage.
-    #[must_use]
-    pub fn gateway(&self, origin: &str) -> Option<&GatewayRow> {
-        self.gateways.get(ledger::line(origin))
-    }
-
-    /// How that ledger went on as new logs, the oldest first, with the records that say so.
-    pub(crate) fn gateway_links(&self, origin: &str) -> Vec<(u64, KeyRotation)> {
-        let prefix = format!("{GATEWAY_LINK}{} ", ledger::line(origin));
-        let rows = self.meta.range(prefix.clone()..);
-        let rows = rows.take_while(|(key, _)| key.starts_with(&prefix));
-        let read = rows.filter_map(|(key, json)| {
-            let index: u64 = key.strip_prefix(&prefix)?.parse().ok()?;
-            Some((index, serde_json::from_str(json).ok()?))
-        });
-        read.collect()
-    }
-
-    /// The key that signs that ledger, with those before it; `None` if nothing of it is anchored, or what is recorded
-    /// is no key.
-    pub(crate) fn gateway_key(&self, origin: &str) -> Option<LedgerKey> {
-        let row = self.gateway(origin)?;
-        let spki: ledger::Base64 = row.ledger_key.parse().ok()?;
-        let key = crypto::PublicKey::from_spki_der(&spki.0).ok()?;
-        let key = LedgerKey::new(&row.origin, key).ok()?;
-        let links = self.gateway_links(origin).into_iter();
-        let links: Vec<KeyRotation> = links.map(|(_, link)| link).collect();
-        ledger::lineage::follow(&key, &links).ok()
-    }
-
-    pub fn gateways(&self) -> impl Iterator<Item = &GatewayRow> {
-        self.gateways.values()
-    }
-
     /// The one way in: rows change here and nowhere else, in the fold as at load.
     fn absorb(&mut self, change: &Change) {
         match change {
@@ -427,6 +395,7 @@ impl State {
                     Some((sha256, None)) => drop(self.erased.remove(&sha256)),
                     None => {}
                 }
+                self.absorb_gateway_link(row);
                 self.meta.insert(row.key.clone(), row.value.clone());
             }
             Change::Node(row) => {
@@ -464,10 +433,7 @@ impl State {
             Change::Bundle(row) => {
                 self.bundles.insert(row.sequence, row.clone());
             }
-            Change::Gateway(row) => {
-                let line = ledger::line(&row.origin).to_owned();
-                self.gateways.insert(line, row.clone());
-            }
+            Change::Gateway(row) => self.absorb_gateway(row),
             // The row that takes its place comes first.
             Change::GatewayGone(_) => {}
             Change::Delegation(row) => self.delegations.put(row),
