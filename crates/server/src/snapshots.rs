@@ -3,6 +3,7 @@
 //! A snapshot vouches for nothing. It is as good as the key that signed the ledger: whoever has the records computes the
 //! state from them, and finds one that they do not give (`trilith server rebuild-state --config FILE --check --copy FOLDER`).
 
+use crate::start::StartError;
 use crate::state::State;
 use facts::Finding;
 use ledger::body::{self, Body as _};
@@ -95,24 +96,59 @@ pub(crate) fn begin(
     Ok(begun)
 }
 
-/// Why the snapshot that stands in for what was pruned cannot be used, if it cannot.
-pub(crate) fn lost(
-    reader: &Reader,
-    get: impl Fn(&HexDigest) -> Result<Option<Vec<u8>>, StoreError>,
-) -> Result<Option<Finding>, StoreError> {
+/// The snapshot that stands in for what was pruned: the index of its record, as the `retention` record names it. `None` if
+/// nothing was pruned.
+///
+/// # Errors
+/// `SERVER-RETENTION` if that record cannot be read, or names none.
+pub(crate) fn stands_in(reader: &Reader) -> Result<Option<u64>, StartError> {
     let Some(pruned) = reader.pruned() else {
         return Ok(None);
     };
-    let retention = reader.record(pruned.record)?.expect_body();
-    let named = retention.ok().and_then(|it: body::Retention| it.snapshot);
-    let Some(index) = named.map(|index| index.0) else {
+    let retention: Result<body::Retention, _> = reader.record(pruned.record)?.expect_body();
+    let retention = retention.map_err(|error| unnamed(reader, facts::with_causes(&error)))?;
+    match retention.snapshot {
+        Some(index) => Ok(Some(index.0)),
+        None => Err(unnamed(reader, "it names no snapshot".to_owned())),
+    }
+}
+
+/// Why the snapshot that stands in for what was pruned cannot be used, if it cannot.
+///
+/// # Errors
+/// As [`stands_in`]; and if what is named is no snapshot.
+pub(crate) fn lost(
+    reader: &Reader,
+    get: impl Fn(&HexDigest) -> Result<Option<Vec<u8>>, StoreError>,
+) -> Result<Option<Finding>, StartError> {
+    let Some(index) = stands_in(reader)? else {
         return Ok(None);
     };
-    let body = reader.record(index).ok();
-    match body.and_then(|record| record.expect_body().ok()) {
-        Some(body) => Ok(usable(&Named { index, body }, reader, get)?.err()),
-        None => Ok(None),
-    }
+    let record = reader.record(index);
+    let record = record.map_err(|error| unnamed(reader, facts::with_causes(&error)))?;
+    let body = record.expect_body();
+    let body = body.map_err(|error| {
+        let what = facts::with_causes(&error);
+        unnamed(reader, format!("it names record {index}: {what}"))
+    })?;
+    Ok(usable(&Named { index, body }, reader, get)?.err())
+}
+
+/// Records are gone by a record that does not say what stands in for them.
+fn unnamed(reader: &Reader, observed: String) -> StartError {
+    let record = reader.pruned().map_or(0, |pruned| pruned.record);
+    StartError::Refused(
+        Finding::new(
+            "SERVER-RETENTION",
+            format!("record {record} takes records away and does not name the snapshot that stands in for them"),
+        )
+        .expected("a `retention` record as `trilith server prune` makes it, with the index of a `snapshot` record")
+        .observed(observed)
+        .next(
+            "keep the folder as evidence: whoever made that record had the ledger's key; go on from a backup or a copy of \
+             before it. Where a later version of Trilith has pruned, start that one",
+        ),
+    )
 }
 
 /// The state that a snapshot gives, or why it gives none.

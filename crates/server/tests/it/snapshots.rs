@@ -2,6 +2,7 @@
 //! whatever it is computed from; what lives goes on; and what is gone is told.
 
 mod holders;
+mod named;
 
 use crate::erasing::{ADA, erase, of, with_ada};
 use crate::harness::{Fixture, estate, estate_of_two, finding, get};
