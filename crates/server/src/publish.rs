@@ -5,6 +5,7 @@
 //! enough of them have cosigned.
 
 pub(crate) mod ledgers;
+mod pace;
 
 use crate::config;
 use crate::core::Core;
@@ -16,6 +17,7 @@ use ledger::LedgerKey;
 use ledger_store::Reader;
 use ledgers::Others;
 use objects::{Event, Failure, Publisher, Target};
+use pace::Pace;
 use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -25,11 +27,6 @@ use tokio::time::Instant;
 
 /// In the data directory.
 const FILE: &str = "published";
-/// The store is looked at again after so long, also where there is nothing new: somebody may have changed it.
-const REFRESH: Duration = Duration::from_secs(60);
-/// After the first failure, and doubled with each.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Publishing {
     place: String,
@@ -163,21 +160,16 @@ pub(crate) async fn run(core: Arc<Core>) {
     let Some(mut publisher) = publisher else {
         return;
     };
-    let mut done: Option<(Target, Instant)> = None;
-    let mut pause: Option<Duration> = None;
+    let mut pace = Pace::default();
     loop {
-        let rest = pause.unwrap_or(publishing.interval);
         tokio::select! {
             () = core.stop.cancelled() => return,
-            () = tokio::time::sleep(rest) => {}
+            () = tokio::time::sleep(pace.pause(publishing.interval)) => {}
         }
         let Some(target) = target(&core) else {
             continue;
         };
-        let known = done
-            .as_ref()
-            .is_some_and(|(published, at)| *published == target && at.elapsed() < REFRESH);
-        if known {
+        if pace.rests(&target, Instant::now()) {
             continue;
         }
         // Dropped in the middle, a round is begun again at the next start.
@@ -188,23 +180,18 @@ pub(crate) async fn run(core: Arc<Core>) {
         match round {
             Ok(size) => {
                 publishing.learn(|standing| *standing = Standing::stands(size));
-                (done, pause) = (Some((target, Instant::now())), None);
+                pace.stands(target, Instant::now());
             }
             Err(failure) => {
-                done = None;
-                pause = Some(failed(&core, publishing, &failure, pause));
+                failed(&core, publishing, &failure);
+                pace.failed(&failure, Instant::now());
             }
         }
     }
 }
 
-/// Tells of it, and says how long to wait.
-fn failed(
-    core: &Core,
-    publishing: &Publishing,
-    failure: &Failure,
-    before: Option<Duration>,
-) -> Duration {
+/// Tells of it.
+fn failed(core: &Core, publishing: &Publishing, failure: &Failure) {
     let finding = failure.finding();
     let code = crate::metrics::Code {
         code: finding.code.to_string(),
@@ -214,15 +201,6 @@ fn failed(
     publishing.learn(|standing| told = standing.failed(finding));
     if !told {
         tracing::error!(%finding, "the ledger is not published");
-    }
-    pause(failure, before)
-}
-
-/// How long to wait after a failure, if it was that long before.
-fn pause(failure: &Failure, before: Option<Duration>) -> Duration {
-    match failure {
-        Failure::Refused(_) => LONGEST_PAUSE,
-        Failure::Again(_) => before.map_or(FIRST_PAUSE, |before| (before * 2).min(LONGEST_PAUSE)),
     }
 }
 

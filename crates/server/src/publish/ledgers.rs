@@ -3,7 +3,8 @@
 //!
 //! INVARIANT: what is published is a head that [`crate::ledgers`] shows.
 
-use super::{REFRESH, Standing, counted, pause};
+use super::pace::{REFRESH, longer};
+use super::{Standing, counted};
 use crate::config;
 use crate::core::Core;
 use crate::labels::Labels;
@@ -227,7 +228,7 @@ impl Slot {
             let origin = &shown.row.origin;
             tracing::error!(%finding, %origin, "a gateway's ledger is not published");
         }
-        let pause = pause(failure, self.pause);
+        let pause = longer(failure, self.pause);
         (self.done, self.pause, self.due) = (None, Some(pause), Some(Instant::now() + pause));
     }
 }
