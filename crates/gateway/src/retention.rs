@@ -9,7 +9,7 @@ use crate::lineage::{self, KEYS, UNFINISHED};
 use crate::{CoreError, recovery};
 use facts::{Finding, Timestamp};
 use ledger::body::{self, Body as _};
-use ledger::{Digest, LedgerKey, LedgerKind, Receipt, Record, line};
+use ledger::{Digest, LedgerKey, Origin, Receipt, Record, line};
 use ledger_store::{Folder, Ledger, Options, Reader, RealDisk, StoreError, read_file, replace};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -167,7 +167,7 @@ pub fn prune_with(data_dir: &Path, ask: &Prune<'_>, options: &Options) -> Result
         .key()
         .clone();
     let origin = key.first().origin().clone();
-    if origin.kind() != LedgerKind::Gateway {
+    if origin.kind() != ledger::LedgerKind::Gateway {
         return Err(Finding::new(
             "PRUNE-NOT-A-GATEWAY",
             "this prunes the ledgers of gateways and decision points, which the server keeps; not the server's own",
