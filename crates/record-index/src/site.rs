@@ -5,7 +5,7 @@ use crate::follow::{Followed, Index};
 use crate::terms::ANCHORED;
 use crate::{Error, Filter};
 use ledger::body::{Anchor, Erasure};
-use ledger::{Checkpoint, HexDigest, LedgerKind, Note, Receipt, Record, RecordType};
+use ledger::{Checkpoint, HexDigest, Note, Receipt, Record, RecordType};
 use ledger_store::{BlobFolder, Folder, Head, Reader, StoreError};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -81,7 +81,7 @@ impl Source {
     pub fn new(index: Index) -> Self {
         let head = index.reader().head();
         let origin = head.checkpoint.origin.as_str();
-        let server = head.checkpoint.origin.kind() == LedgerKind::Server;
+        let server = head.checkpoint.origin.kind() == ledger::LedgerKind::Server;
         let name = if server { "server" } else { origin }.to_owned();
         Self {
             name,

@@ -61,10 +61,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("export", &["crypto", "facts", "ledger", "ledger-store"]),
-    (
-        "monitor",
-        &["crypto", "custody", "facts", "ledger", "ledger-store"],
-    ),
+    ("monitor", &["crypto", "facts", "ledger", "ledger-store"]),
     ("objects", &["crypto", "facts", "ledger", "ledger-store"]),
     ("discovery", &["crypto", "estate", "facts"]),
     ("registry", &["attest-code", "crypto", "facts"]),
