@@ -189,6 +189,10 @@ impl HeadFile {
         }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Size and root, if one was ever written.
     pub(crate) fn read(&self) -> Result<Option<(u64, [u8; 32])>, HeadError> {
         let path = || self.path.clone();

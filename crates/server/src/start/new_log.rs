@@ -5,12 +5,12 @@
 //! Cut short before the last step, the server does not start, and the same command goes on where it was. Once a server
 //! has started on the new log, it begins another one.
 
-use super::open::{Opening, StartError};
+use super::open::{Opening, StartError, remember};
 use super::snapshot::draft;
 use crate::config::Config;
 use crate::cosign::Shown;
 use crate::elsewhere::Elsewhere;
-use crate::signing::{Foreign, Signing, behind};
+use crate::signing::{Foreign, behind};
 use facts::Finding;
 use ledger::body::{self, Body as _, KeyRotation};
 use ledger::lineage::{self, Link};
@@ -80,7 +80,7 @@ pub fn new_log(config: &Config, why: Why<'_>) -> Result<NewLog, StartError> {
     if lost.is_none()
         && let Some(begun) = begun(&opening, ledger.reader())?
     {
-        remember(&opening, &stays)?;
+        remember(&opening.head, &stays)?;
         ledger.close()?;
         return Ok(begun);
     }
@@ -147,7 +147,7 @@ fn begin(
     }
     let committed = ledger.append_many_reserved(drafts).wait()?;
     let head = ledger.reader().head().checkpoint.clone();
-    remember(opening, &head)?;
+    remember(&opening.head, &head)?;
     ledger.close()?;
     Ok(NewLog {
         was,
@@ -159,18 +159,6 @@ fn begin(
             .map_or(stays.size, ledger_store::Committed::index),
         already: false,
     })
-}
-
-/// From now on, what was published last is of the new log.
-fn remember(opening: &Opening, head: &Checkpoint) -> Result<(), StartError> {
-    opening
-        .head
-        .advance(head.size, &head.root, &Signing::default())
-        .map(drop)
-        .map_err(|source| StartError::Directory {
-            path: opening.ledger_dir.clone(),
-            source,
-        })
 }
 
 /// The newest log, if the ledger ends with the records that begin it: what was asked for is done already.
@@ -191,18 +179,18 @@ fn begun(opening: &Opening, reader: &Reader) -> Result<Option<NewLog>, StartErro
     }
     let mut given_up = None;
     for (index, bytes) in (link.size..).zip(read) {
-        let unread = |source| StartError::Record { index, source };
-        let record = Record::from_vec(bytes).map_err(unread)?;
+        let record = Record::from_vec(bytes).map_err(StartError::record(index))?;
         match record.kind() {
             RecordType::KeyRotation => {
-                let told: KeyRotation = record.expect_body().map_err(unread)?;
+                let told = record.expect_body::<KeyRotation>();
+                let told = told.map_err(StartError::record(index))?;
                 if index == link.size && told != newest {
                     return Ok(None);
                 }
             }
             RecordType::Recovery if index > link.size => {
-                let told: body::Recovery = record.expect_body().map_err(unread)?;
-                given_up = Some(told.old_size.0);
+                let told = record.expect_body::<body::Recovery>();
+                given_up = Some(told.map_err(StartError::record(index))?.old_size.0);
             }
             RecordType::Gap if index > link.size => {}
             _ => return Ok(None),
@@ -284,12 +272,12 @@ fn recovered(reader: &Reader, size: u64, root: Digest) -> Result<bool, StartErro
         let read = reader.read(from..from.saturating_add(BATCH))?;
         for (index, bytes) in (from..).zip(read) {
             from = index.saturating_add(1);
-            let unread = |source| StartError::Record { index, source };
-            let record = Record::from_vec(bytes).map_err(unread)?;
+            let record = Record::from_vec(bytes).map_err(StartError::record(index))?;
             if record.kind() != RecordType::Recovery {
                 continue;
             }
-            let told: body::Recovery = record.expect_body().map_err(unread)?;
+            let told = record.expect_body::<body::Recovery>();
+            let told = told.map_err(StartError::record(index))?;
             if (told.old_size.0, told.old_root) == (size, root) {
                 return Ok(true);
             }
@@ -301,15 +289,7 @@ fn recovered(reader: &Reader, size: u64, root: Digest) -> Result<bool, StartErro
 /// When the last record was made.
 fn newest_time(reader: &Reader) -> Result<u64, StartError> {
     let last = reader.size().saturating_sub(1);
-    let unread = |source| StartError::Record {
-        index: last,
-        source,
-    };
-    let bytes = reader.record(last)?.into_bytes();
-    Ok(ledger::Record::from_vec(bytes)
-        .map_err(unread)?
-        .stamp()
-        .wall)
+    Ok(reader.record(last)?.stamp().wall)
 }
 
 fn open_link(rotation: &KeyRotation) -> Result<Link, StartError> {

@@ -7,7 +7,7 @@ use crate::elsewhere::Elsewhere;
 use crate::lineage;
 use crate::needed;
 use crate::revoke::Postponed;
-use crate::signing::{HeadError, HeadFile};
+use crate::signing::{HeadError, HeadFile, Signing};
 use crate::snapshots::{self, Begun};
 use crate::state::{FoldError, State};
 use crypto::{Custody, SecretBytes};
@@ -109,6 +109,11 @@ impl StartError {
             ),
         }
     }
+
+    /// For `map_err`: record `index` is not what it should be.
+    pub(super) fn record(index: u64) -> impl FnOnce(RecordError) -> Self {
+        move |source| Self::Record { index, source }
+    }
 }
 
 impl From<HeadError> for StartError {
@@ -175,6 +180,15 @@ impl Opening {
             opened => Ok(opened?),
         }
     }
+}
+
+/// From now on `head` is what was published last.
+pub(super) fn remember(file: &HeadFile, head: &ledger::Checkpoint) -> Result<(), StartError> {
+    let written = file.advance(head.size, &head.root, &Signing::default());
+    written.map(drop).map_err(|source| StartError::Directory {
+        path: file.path().to_owned(),
+        source,
+    })
 }
 
 /// Everything on disk, opened.
@@ -491,8 +505,7 @@ fn catch_up(
         let from = state.applied();
         let mut changes = Vec::new();
         for (index, bytes) in (from..).zip(reader.read(from..from + BATCH)?) {
-            let record =
-                Record::from_vec(bytes).map_err(|source| StartError::Record { index, source })?;
+            let record = Record::from_vec(bytes).map_err(StartError::record(index))?;
             changes.extend(state.apply(index, &record)?);
         }
         let written = store

@@ -265,7 +265,7 @@ fn assemble(
     let mut drafts = Vec::new();
     let mut push = |record: ledger::RecordBuilder| -> Result<(), StartError> {
         let draft = record.actor(&by, "self").draft();
-        let draft = draft.map_err(|source| StartError::Record { index: 0, source })?;
+        let draft = draft.map_err(StartError::record(0))?;
         drafts.push(Entry::from(draft));
         Ok(())
     };

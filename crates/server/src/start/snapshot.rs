@@ -62,7 +62,7 @@ pub fn snapshot(config: &Config, by: &str) -> Result<Snapshotted, StartError> {
     let committed = opened.ledger.append_many_reserved(vec![draft(record, by)?]);
     let index = committed.wait()?.first().map_or(size, Committed::index);
     let body = opened.ledger.reader().record(index)?.expect_body();
-    let body = body.map_err(|source| StartError::Record { index, source })?;
+    let body = body.map_err(StartError::record(index))?;
     remember(&opened)?;
     opened.ledger.close()?;
     Ok(told(&Named { index, body }, false))
@@ -133,18 +133,12 @@ pub(super) fn may_sign(config: &Config, opened: &Opened) -> Result<(), StartErro
 
 /// From now on, this is what was published last.
 pub(super) fn remember(opened: &Opened) -> Result<(), StartError> {
-    let head = opened.ledger.reader().head();
-    let (size, root) = (head.checkpoint.size, &head.checkpoint.root);
-    opened
-        .head
-        .advance(size, root, &Signing::default())
-        .map(drop)
-        .map_err(|error| StartError::Failed(facts::with_causes(&error)))
+    open::remember(&opened.head, &opened.ledger.reader().head().checkpoint)
 }
 
 pub(super) fn draft(record: RecordBuilder, by: &str) -> Result<Draft, StartError> {
     let draft = record.actor(by, open::UID).draft();
-    draft.map_err(|source| StartError::Record { index: 0, source })
+    draft.map_err(StartError::record(0))
 }
 
 /// What a state was computed from.
@@ -241,7 +235,7 @@ fn replay(reader: &Reader, state: &mut State) -> Result<(), StartError> {
 }
 
 fn apply(state: &mut State, index: u64, bytes: Vec<u8>) -> Result<(), StartError> {
-    let record = Record::from_vec(bytes).map_err(|source| StartError::Record { index, source })?;
+    let record = Record::from_vec(bytes).map_err(StartError::record(index))?;
     state.apply(index, &record)?;
     Ok(())
 }
