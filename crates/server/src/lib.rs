@@ -64,7 +64,7 @@ mod seals;
 mod signing;
 mod snapshots;
 mod start;
-pub mod state;
+mod state;
 #[cfg(test)]
 mod trial;
 mod upkeep;

@@ -11,7 +11,7 @@ mod fold;
 mod gateways;
 
 use delegations::Delegations;
-pub use fold::FoldError;
+pub(crate) use fold::FoldError;
 pub(crate) use fold::node_of;
 
 use ledger::body::TargetKind;
@@ -38,7 +38,7 @@ const GATEWAY_LINK: &str = "gateway-link ";
 
 /// Everything that follows from the records applied so far.
 #[derive(Debug, Default)]
-pub struct State {
+pub(crate) struct State {
     /// Number of records applied.
     applied: u64,
     /// The latest wall time of any record in whole seconds, Unix milliseconds.
@@ -73,7 +73,7 @@ pub struct State {
 impl State {
     /// The state whose rows are `snapshot`, after `applied` records.
     #[must_use]
-    pub fn from_snapshot(applied: u64, snapshot: Snapshot) -> Self {
+    pub(crate) fn from_snapshot(applied: u64, snapshot: Snapshot) -> Self {
         let mut state = Self {
             applied,
             ..Self::default()
@@ -103,7 +103,7 @@ impl State {
 
     /// The rows, as the store would list them.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
             meta: self
                 .meta
@@ -135,61 +135,61 @@ impl State {
 
     /// SHA-256 over the canonical dump and the number of applied records.
     #[must_use]
-    pub fn digest(&self) -> [u8; 32] {
+    pub(crate) fn digest(&self) -> [u8; 32] {
         let dump = format!("applied {}\n{}", self.applied, self.snapshot().dump());
         crypto::sha256(dump.as_bytes())
     }
 
     /// Number of records applied: the index of the next.
     #[must_use]
-    pub const fn applied(&self) -> u64 {
+    pub(crate) const fn applied(&self) -> u64 {
         self.applied
     }
 
     #[must_use]
-    pub fn trust_domain(&self) -> Option<&str> {
+    pub(crate) fn trust_domain(&self) -> Option<&str> {
         self.meta.get("trust_domain").map(String::as_str)
     }
 
     /// The latest wall time of any record in whole seconds, Unix milliseconds.
     #[must_use]
-    pub const fn clock(&self) -> u64 {
+    pub(crate) const fn clock(&self) -> u64 {
         self.clock_ms
     }
 
     #[must_use]
-    pub fn node(&self, name: &str) -> Option<&NodeRow> {
+    pub(crate) fn node(&self, name: &str) -> Option<&NodeRow> {
         self.nodes.get(name)
     }
 
     /// What a chip has counted last, as far as it is recorded; `chip` is the lower-case hex SHA-256 of the key
     /// that it is known by.
     #[must_use]
-    pub fn counted(&self, chip: &str) -> Option<attest_tpm::Counted> {
+    pub(crate) fn counted(&self, chip: &str) -> Option<attest_tpm::Counted> {
         counted::read(self.meta.get(&counted::key(chip))?)
     }
 
-    pub fn nodes(&self) -> impl Iterator<Item = &NodeRow> {
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &NodeRow> {
         self.nodes.values()
     }
 
     /// `hash` is the lower-case hex SHA-256 of the token.
     #[must_use]
-    pub fn token(&self, hash: &str) -> Option<&TokenRow> {
+    pub(crate) fn token(&self, hash: &str) -> Option<&TokenRow> {
         self.tokens.get(hash)
     }
 
     #[must_use]
-    pub fn svid(&self, serial: &str) -> Option<&Arc<SvidRow>> {
+    pub(crate) fn svid(&self, serial: &str) -> Option<&Arc<SvidRow>> {
         self.svids.get(self.by_serial.get(serial)?)
     }
 
     /// SVIDs that have not expired, in order of issuance.
-    pub fn svids(&self) -> impl Iterator<Item = &Arc<SvidRow>> {
+    pub(crate) fn svids(&self) -> impl Iterator<Item = &Arc<SvidRow>> {
         self.svids.values()
     }
 
-    pub fn svids_of(&self, spiffe_id: &str) -> impl Iterator<Item = &Arc<SvidRow>> {
+    pub(crate) fn svids_of(&self, spiffe_id: &str) -> impl Iterator<Item = &Arc<SvidRow>> {
         self.by_identity
             .get(spiffe_id)
             .into_iter()
@@ -198,7 +198,7 @@ impl State {
     }
 
     /// Those that were issued to a node and its workloads.
-    pub fn svids_on(&self, node: &str) -> impl Iterator<Item = &Arc<SvidRow>> {
+    pub(crate) fn svids_on(&self, node: &str) -> impl Iterator<Item = &Arc<SvidRow>> {
         self.by_node
             .get(node)
             .into_iter()
@@ -208,20 +208,20 @@ impl State {
 
     /// The live SVID that certifies a key; `key` is the SHA-256 of its SPKI.
     #[must_use]
-    pub fn svid_of_key(&self, key: &[u8; 32]) -> Option<&Arc<SvidRow>> {
+    pub(crate) fn svid_of_key(&self, key: &[u8; 32]) -> Option<&Arc<SvidRow>> {
         self.svids.get(self.by_key.get(&half(key))?)
     }
 
     /// Index of the newest revocation of the target.
     #[must_use]
-    pub fn revoked(&self, kind: TargetKind, value: &str) -> Option<u64> {
+    pub(crate) fn revoked(&self, kind: TargetKind, value: &str) -> Option<u64> {
         self.revoked.get(&(kind, value.to_owned())).copied()
     }
 
     /// True when no revocation covers the SVID: none of its serial, and none of its identity or
     /// machine after it was issued.
     #[must_use]
-    pub fn stands(&self, svid: &SvidRow) -> bool {
+    pub(crate) fn stands(&self, svid: &SvidRow) -> bool {
         let before = |kind, value: &str| self.revoked(kind, value).is_none_or(|at| at < svid.index);
         self.revoked(TargetKind::Serial, &svid.serial).is_none()
             && before(TargetKind::Identity, &svid.spiffe_id)
@@ -230,7 +230,7 @@ impl State {
 
     /// Index of a revocation of the identity that no restoration has followed.
     #[must_use]
-    pub fn barred(&self, spiffe_id: &str) -> Option<u64> {
+    pub(crate) fn barred(&self, spiffe_id: &str) -> Option<u64> {
         let revoked = self.revoked(TargetKind::Identity, spiffe_id)?;
         let restored = self.meta.get(&format!("restored {spiffe_id}"));
         let restored = restored.and_then(|index| index.parse().ok());
@@ -240,7 +240,7 @@ impl State {
     /// Whether everything that lives was judged by the estate version of record `index`. It was not
     /// if the server died between recording the version and revoking what that does not grant.
     #[must_use]
-    pub fn judged(&self, index: u64) -> bool {
+    pub(crate) fn judged(&self, index: u64) -> bool {
         let judged = self.meta.get("judged");
         judged.and_then(|judged| judged.parse().ok()) == Some(index)
     }
@@ -248,7 +248,7 @@ impl State {
     /// Serials of X.509-SVIDs that are revoked and have not ended at `now`, in order, each with the index
     /// of the revocation that hit it.
     #[must_use]
-    pub fn revoked_svids(&self, now: u64) -> Vec<(String, u64)> {
+    pub(crate) fn revoked_svids(&self, now: u64) -> Vec<(String, u64)> {
         let mut hit = BTreeMap::new();
         let mut machines = HashMap::new();
         for row in self.revocations.values() {
@@ -282,13 +282,13 @@ impl State {
         serials
     }
 
-    pub fn revocations(&self) -> impl Iterator<Item = &RevocationRow> {
+    pub(crate) fn revocations(&self) -> impl Iterator<Item = &RevocationRow> {
         self.revocations.values()
     }
 
     /// Index of the recovery that gave up exactly this head.
     #[must_use]
-    pub fn recovered(&self, size: u64, root: &[u8; 32]) -> Option<u64> {
+    pub(crate) fn recovered(&self, size: u64, root: &[u8; 32]) -> Option<u64> {
         let head = (size, Digest(*root).to_string());
         self.abandoned.get(&head).map(|(index, _)| *index)
     }
@@ -306,7 +306,7 @@ impl State {
     /// The size that stayed when a history that reached to `size` was given up. `began`: of a log that went on from
     /// so many records of another, where what was given up of that one counts for nothing.
     #[must_use]
-    pub fn given_up(&self, size: u64, began: Option<u64>) -> Option<u64> {
+    pub(crate) fn given_up(&self, size: u64, began: Option<u64>) -> Option<u64> {
         let longer = self.abandoned.range((size, String::new())..);
         longer
             .map(|(_, (_, stayed))| *stayed)
@@ -316,21 +316,21 @@ impl State {
 
     /// Whether the log that went on from `end` records of another gave up a history of that one which reached to `size`.
     #[must_use]
-    pub fn went_back_to(&self, end: u64, size: u64) -> bool {
+    pub(crate) fn went_back_to(&self, end: u64, size: u64) -> bool {
         let mut longer = self.abandoned.range((size, String::new())..);
         longer.any(|(_, (_, stayed))| *stayed == end)
     }
 
     /// Whether a head of that size was given up: a history has one.
     #[must_use]
-    pub fn gave_up_one_of(&self, size: u64) -> bool {
+    pub(crate) fn gave_up_one_of(&self, size: u64) -> bool {
         let mut heads = self.abandoned.range((size, String::new())..);
         heads.next().is_some_and(|((known, _), _)| *known == size)
     }
 
     /// The records by which the ledger went on as a new log.
     #[must_use]
-    pub fn links(&self) -> Vec<u64> {
+    pub(crate) fn links(&self) -> Vec<u64> {
         let rows = self.meta.range(LINK.to_owned()..);
         let rows = rows.take_while(|(key, _)| key.starts_with(LINK));
         rows.filter_map(|(_, index)| index.parse().ok()).collect()
@@ -343,25 +343,25 @@ impl State {
 
     /// The longest ledger that a recovery gave up.
     #[must_use]
-    pub fn given_up_to(&self) -> u64 {
+    pub(crate) fn given_up_to(&self) -> u64 {
         let last = self.abandoned.last_key_value();
         last.map_or(0, |((size, _), _)| *size)
     }
 
     /// The current version of the estate.
     #[must_use]
-    pub fn estate(&self) -> Option<&EstateRow> {
+    pub(crate) fn estate(&self) -> Option<&EstateRow> {
         self.estates.values().next_back()
     }
 
     /// Every version, oldest first.
-    pub fn estates(&self) -> impl Iterator<Item = &EstateRow> {
+    pub(crate) fn estates(&self) -> impl Iterator<Item = &EstateRow> {
         self.estates.values()
     }
 
     /// The current bundle.
     #[must_use]
-    pub fn bundle(&self) -> Option<&BundleRow> {
+    pub(crate) fn bundle(&self) -> Option<&BundleRow> {
         self.bundles.values().next_back()
     }
 

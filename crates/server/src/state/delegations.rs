@@ -56,26 +56,26 @@ pub(crate) fn delegator(row: &DelegationRow) -> Option<&str> {
 impl State {
     /// By its `jti`, while it has not ended for long.
     #[must_use]
-    pub fn delegation(&self, jti: &str) -> Option<&DelegationRow> {
+    pub(crate) fn delegation(&self, jti: &str) -> Option<&DelegationRow> {
         let index = self.delegations.by_jti.get(jti)?;
         self.delegations.rows.get(index)
     }
 
     /// In the order of their records.
-    pub fn delegations(&self) -> impl Iterator<Item = &DelegationRow> {
+    pub(crate) fn delegations(&self) -> impl Iterator<Item = &DelegationRow> {
         self.delegations.all()
     }
 
     /// How many delegations of `spiffe_id` have not ended.
     #[must_use]
-    pub fn delegations_of(&self, spiffe_id: &str) -> usize {
+    pub(crate) fn delegations_of(&self, spiffe_id: &str) -> usize {
         let of = self.delegations.by_delegator.get(spiffe_id);
         of.map_or(0, BTreeSet::len)
     }
 
     /// The links of a delegation, the first first, itself last; `None` if one that it rests on is not known.
     #[must_use]
-    pub fn delegation_links<'a>(
+    pub(crate) fn delegation_links<'a>(
         &'a self,
         row: &'a DelegationRow,
     ) -> Option<Vec<&'a DelegationRow>> {
@@ -87,7 +87,11 @@ impl State {
     /// `node`, if that machine is locked. Of a delegation that came into the ledger after the revocation,
     /// [`State::delegation_stands`] says nothing: what was revoked before may have been restored since.
     #[must_use]
-    pub fn delegation_barred<'a>(&self, chain: &'a [String], node: &'a str) -> Option<&'a str> {
+    pub(crate) fn delegation_barred<'a>(
+        &self,
+        chain: &'a [String],
+        node: &'a str,
+    ) -> Option<&'a str> {
         let mut names = chain.iter().map(String::as_str);
         let identity = names.find(|one| self.barred(one).is_some());
         let locked = self.node(node).is_some_and(|node| node.locked.is_some());
@@ -97,7 +101,7 @@ impl State {
     /// True when no revocation covers it or what it rests on: none of a `jti`, and none of an identity on either
     /// side of a link, or of the machine from which it was asked for, after that link.
     #[must_use]
-    pub fn delegation_stands(&self, row: &DelegationRow) -> bool {
+    pub(crate) fn delegation_stands(&self, row: &DelegationRow) -> bool {
         let Some(links) = self.delegation_links(row) else {
             return false;
         };

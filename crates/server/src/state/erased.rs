@@ -84,14 +84,14 @@ impl State {
 
     /// Index of the record by which the content of this digest is gone.
     #[must_use]
-    pub fn erased(&self, sha256: &HexDigest) -> Option<u64> {
+    pub(crate) fn erased(&self, sha256: &HexDigest) -> Option<u64> {
         self.erased.get(sha256).copied()
     }
 
     /// Whether the last word on a content is that it is gone. INVARIANT: never of what a start needs, whatever a record
     /// says: the authority's document, the estate in force, and the snapshot that stands in for records that are gone.
     #[must_use]
-    pub fn is_gone(&self, sha256: &HexDigest) -> bool {
+    pub(crate) fn is_gone(&self, sha256: &HexDigest) -> bool {
         let named = sha256.to_string();
         let document = self.bundle().and_then(|row| row.blob.as_deref());
         let estate = self.estate().map(|row| row.blob.as_str());
@@ -103,7 +103,7 @@ impl State {
 
     /// All that is gone.
     #[must_use]
-    pub fn all_erased(&self) -> Vec<HexDigest> {
+    pub(crate) fn all_erased(&self) -> Vec<HexDigest> {
         let erased = self.erased.keys().copied();
         erased.filter(|sha256| self.is_gone(sha256)).collect()
     }

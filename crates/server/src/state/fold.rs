@@ -29,7 +29,7 @@ pub enum FoldError {
 
 impl State {
     /// Applies the record at `index`, which must be the next; returns what it changed.
-    pub fn apply(&mut self, index: u64, record: &Record) -> Result<Vec<Change>, FoldError> {
+    pub(crate) fn apply(&mut self, index: u64, record: &Record) -> Result<Vec<Change>, FoldError> {
         if index != self.applied {
             let applied = self.applied;
             return Err(FoldError::Order { index, applied });

@@ -15,11 +15,11 @@ pub(super) struct Followed(BTreeMap<String, OnceLock<Option<LedgerKey>>>);
 impl State {
     /// The ledger that a gateway keeps under this name, or under another of the same lineage.
     #[must_use]
-    pub fn gateway(&self, origin: &str) -> Option<&GatewayRow> {
+    pub(crate) fn gateway(&self, origin: &str) -> Option<&GatewayRow> {
         self.gateways.get(ledger::line(origin))
     }
 
-    pub fn gateways(&self) -> impl Iterator<Item = &GatewayRow> {
+    pub(crate) fn gateways(&self) -> impl Iterator<Item = &GatewayRow> {
         self.gateways.values()
     }
 
