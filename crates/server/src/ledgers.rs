@@ -25,10 +25,10 @@ use store::GatewayRow;
 /// witnesses are asked every other.
 const WAITING: usize = 64;
 
-/// What is published of the server's own ledger.
-struct Vouching {
-    size: u64,
-    note: Arc<str>,
+/// What is published of the server's own ledger: where there are witnesses, what enough of them have cosigned.
+pub(crate) struct Vouching {
+    pub(crate) size: u64,
+    pub(crate) note: Arc<str>,
 }
 
 /// Of one ledger.
@@ -162,7 +162,7 @@ impl Ledgers {
 
 impl Vouching {
     /// `None`: nothing is published, or witnessed, yet.
-    fn of(core: &Core) -> Option<Self> {
+    pub(crate) fn of(core: &Core) -> Option<Self> {
         match core.witnesses.as_ref().map(Witnesses::newest) {
             Some(witnessed) => witnessed.map(|witnessed| Self {
                 size: witnessed.size,

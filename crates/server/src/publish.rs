@@ -9,8 +9,8 @@ mod pace;
 
 use crate::config;
 use crate::core::Core;
-use crate::cosign::Witnesses;
 use crate::labels::Labels;
+use crate::ledgers::Vouching;
 use crate::metrics::{Metrics, PublishOutcome};
 use facts::{Finding, Timestamp};
 use ledger::LedgerKey;
@@ -206,20 +206,7 @@ fn failed(core: &Core, publishing: &Publishing, failure: &Failure) {
 
 /// What is to stand in the store.
 fn target(core: &Core) -> Option<Target> {
-    if core.signing.check().is_err() {
-        return None;
-    }
-    match core.witnesses.as_ref().map(Witnesses::newest) {
-        Some(witnessed) => witnessed.map(|witnessed| Target {
-            size: witnessed.size,
-            note: Arc::clone(&witnessed.note),
-        }),
-        None => {
-            let published = core.hub.published();
-            (published.size > 0).then_some(Target {
-                size: published.size,
-                note: published.note,
-            })
-        }
-    }
+    core.signing.check().ok()?;
+    let Vouching { size, note } = Vouching::of(core)?;
+    Some(Target { size, note })
 }
