@@ -42,6 +42,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use store::NodeRow;
 use tonic::{Request, Response, Status};
 
+/// Seconds. A challenge that is not answered in time is over.
+const SESSION_S: u64 = 60;
+
 /// What strangers have cost so far, and what they have begun.
 #[derive(Default)]
 pub(crate) struct Joins {
@@ -198,6 +201,17 @@ pub(crate) fn peer<T>(request: &Request<T>) -> Result<Peer, Refusal> {
             "the call did not come over the TLS port",
         ))
     })
+}
+
+fn no_challenge() -> Refusal {
+    Refusal::Denied(
+        Finding::new(
+            "JOIN-SESSION",
+            "there is no such challenge, or its time is over",
+        )
+        .expected(format!("an answer within {SESSION_S} s, once"))
+        .next("join again"),
+    )
 }
 
 /// Public half of a key that a caller would have certified, and proof that it holds the other.

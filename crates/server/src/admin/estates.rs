@@ -100,12 +100,7 @@ async fn planned(
     looks: Looks,
 ) -> Result<Planned, Refusal> {
     let approvals = approving::read(approvals)?;
-    let files = EstateFiles::from_blob(&blob).map_err(|problem| {
-        Refusal::Invalid(
-            Finding::new("ESTATE-FILES", "the estate's files cannot be taken")
-                .observed(problem.to_string()),
-        )
-    })?;
+    let files = files(&blob)?;
     let compiled = tokio::task::spawn_blocking(move || Estate::compile(&files))
         .await
         .map_err(|error| Refusal::internal("compiling the estate", &error))?;
@@ -135,16 +130,7 @@ async fn planned(
             });
         }
     };
-    if estate.trust_domain() != core.trust_domain.as_str() {
-        return Err(Refusal::Invalid(
-            Finding::new(
-                "ESTATE-TRUST-DOMAIN",
-                "the estate is of another trust domain",
-            )
-            .expected(core.trust_domain.to_string())
-            .observed(estate.trust_domain().to_owned()),
-        ));
-    }
+    of_this_domain(core, &estate)?;
     let current = core.current.load_full();
     let (asking, asked) = (Arc::clone(core), Arc::clone(&estate));
     let before = current.clone();
@@ -621,6 +607,31 @@ pub(super) async fn export(core: &Arc<Core>, version: &str) -> Result<v1::Estate
         index: row.index,
         version: row.version,
     })
+}
+
+/// An estate's files, as they were sent.
+pub(super) fn files(blob: &[u8]) -> Result<EstateFiles, Refusal> {
+    EstateFiles::from_blob(blob).map_err(|problem| {
+        Refusal::Invalid(
+            Finding::new("ESTATE-FILES", "the estate's files cannot be taken")
+                .observed(problem.to_string()),
+        )
+    })
+}
+
+/// Refuses an estate that is not this server's.
+pub(super) fn of_this_domain(core: &Core, estate: &Estate) -> Result<(), Refusal> {
+    if estate.trust_domain() == core.trust_domain.as_str() {
+        return Ok(());
+    }
+    Err(Refusal::Invalid(
+        Finding::new(
+            "ESTATE-TRUST-DOMAIN",
+            "the estate is of another trust domain",
+        )
+        .expected(core.trust_domain.to_string())
+        .observed(estate.trust_domain().to_owned()),
+    ))
 }
 
 /// The version whose digest is `version` or begins so. Of a version that was current more than once, the

@@ -8,7 +8,7 @@ mod prove;
 
 pub(crate) use prove::{Evidence, auth};
 
-use super::{Admission, admit_node, read_join_state};
+use super::{Admission, SESSION_S, admit_node, no_challenge, read_join_state};
 use crate::core::Core;
 use crate::evict::{evict, evict_by};
 use crate::listener::Peer;
@@ -21,8 +21,6 @@ use prove::{NotProved, prove};
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-/// A session that is not answered in time is over.
-const SESSION_S: u64 = 60;
 /// A name, a number and a MAC.
 const LONGEST_STATE: usize = 4096;
 const LONGEST_ID: usize = 64;
@@ -105,16 +103,7 @@ fn take(core: &Core, peer: &Peer, id: &[u8], now: Timestamp) -> Result<Session, 
         .and_then(|id| sessions(core).open.remove(&id));
     let session = session
         .filter(|session| session.until > now)
-        .ok_or_else(|| {
-            Refusal::Denied(
-                Finding::new(
-                    "JOIN-SESSION",
-                    "there is no such challenge, or its time is over",
-                )
-                .expected(format!("an answer within {SESSION_S} s, once"))
-                .next("join again"),
-            )
-        })?;
+        .ok_or_else(no_challenge)?;
     if session.asked.exporter == peer.exporter {
         return Ok(session);
     }

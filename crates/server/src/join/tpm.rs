@@ -7,7 +7,9 @@ mod prove;
 pub(crate) use placed::{placed, references};
 pub(crate) use prove::{Evidence, Proved, prove};
 
-use super::{Admission, admit_node, chip, read_join_state, verdict_body};
+use super::{
+    Admission, SESSION_S, admit_node, chip, no_challenge, read_join_state, verdict_body,
+};
 use crate::attesting::{self, PCRS};
 use crate::core::{Core, draft};
 use crate::listener::Peer;
@@ -23,8 +25,6 @@ use proto::v1;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 
-/// A session that is not answered in time is over.
-const SESSION_S: u64 = 60;
 /// What a machine may present in one field; an event log may have more.
 const LONGEST_FIELD: usize = 16 * 1024;
 /// A name, a number and a MAC.
@@ -334,16 +334,7 @@ fn take(core: &Core, id: &[u8], now: Timestamp) -> Result<Session, Refusal> {
         .and_then(|id| sessions(core).open.remove(&id));
     session
         .filter(|session| session.until > now)
-        .ok_or_else(|| {
-            Refusal::Denied(
-                Finding::new(
-                    "JOIN-SESSION",
-                    "there is no such challenge, or its time is over",
-                )
-                .expected(format!("an answer within {SESSION_S} s, once"))
-                .next("join again"),
-            )
-        })
+        .ok_or_else(no_challenge)
 }
 
 /// The first finding speaks for the refusal; the others stand in the log.

@@ -2,6 +2,7 @@
 
 use super::evidence::{Recorded, evidence, refused_since, verdict_at};
 use super::{Version, folder};
+use crate::admin::estates;
 use crate::attesting::verified_entries;
 use crate::core::Core;
 use crate::evict::is_evicted;
@@ -64,12 +65,7 @@ pub(in crate::admin) async fn dry_run(
     core: &Arc<Core>,
     asked: DryRunRequest,
 ) -> Result<ReceiverStream<Result<Document, Status>>, Refusal> {
-    let files = EstateFiles::from_blob(&asked.files).map_err(|problem| {
-        Refusal::Invalid(
-            Finding::new("ESTATE-FILES", "the estate's files cannot be taken")
-                .observed(problem.to_string()),
-        )
-    })?;
+    let files = estates::files(&asked.files)?;
     let compiling = files.clone();
     let estate = tokio::task::spawn_blocking(move || Estate::compile(&compiling))
         .await
@@ -82,16 +78,7 @@ pub(in crate::admin) async fn dry_run(
                     .next("trilith estate lint DIR"),
             )
         })?;
-    if estate.trust_domain() != core.trust_domain.as_str() {
-        return Err(Refusal::Invalid(
-            Finding::new(
-                "ESTATE-TRUST-DOMAIN",
-                "the estate is of another trust domain",
-            )
-            .expected(core.trust_domain.to_string())
-            .observed(estate.trust_domain().to_owned()),
-        ));
-    }
+    estates::of_this_domain(core, &estate)?;
     if !asked.node.is_empty() && core.state().node(&asked.node).is_none() {
         return Err(Refusal::Unknown(
             Finding::new("NODE-UNKNOWN", "no node of that name ever joined")
