@@ -7,9 +7,7 @@ mod prove;
 pub(crate) use placed::{placed, references};
 pub(crate) use prove::{Evidence, Proved, prove};
 
-use super::{
-    Admission, SESSION_S, admit_node, chip, no_challenge, read_join_state, verdict_body,
-};
+use super::{Admission, SESSION_S, admit_node, chip, no_challenge, read_join_state, verdict_body};
 use crate::attesting::{self, PCRS};
 use crate::core::{Core, draft};
 use crate::listener::Peer;

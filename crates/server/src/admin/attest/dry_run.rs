@@ -8,7 +8,7 @@ use crate::core::Core;
 use crate::evict::is_evicted;
 use crate::refusal::Refusal;
 use appraise::Kept;
-use estate::{Estate, EstateFiles};
+use estate::Estate;
 use facts::{Finding, Timestamp, names};
 use proto::v1::{Document, DryRunRequest};
 use serde_json::{Value, json};
