@@ -494,14 +494,33 @@ impl SessionRecorder {
         &self,
         operation: &Operation,
         allow: bool,
-        mut findings: Vec<String>,
+        findings: Vec<String>,
     ) -> Result<DecisionId, RecordingStopped> {
+        let decision = self.decision(operation, allow, findings);
+        let draft = self.draft(&decision, operation.estate.as_ref())?;
+        if !allow {
+            self.recorder.metrics.denials.inc();
+        }
+        let committed = self.recorder.ledger.append(draft).await?;
+        Ok(DecisionId {
+            ledger: Arc::clone(&self.recorder.name),
+            index: committed.index(),
+        })
+    }
+
+    /// What was decided of an operation of this connection.
+    fn decision(
+        &self,
+        operation: &Operation,
+        allow: bool,
+        mut findings: Vec<String>,
+    ) -> body::Decision {
         findings.dedup();
         findings.truncate(MOST_FINDINGS);
         let (policies, more_policies) = room::policies(&operation.policies);
         let number = self.counter.load(Ordering::Relaxed);
         let behalf = self.identity.behalf.clone();
-        let decision = body::Decision {
+        body::Decision {
             session: self.identity.id.clone(),
             statement: operation.statement.clone(),
             actions: room::actions(&operation.actions),
@@ -514,16 +533,7 @@ impl SessionRecorder {
             about: None,
             claimed_on_behalf_of: behalf.claimed,
             on_behalf_of: behalf.proven,
-        };
-        let draft = self.draft(&decision, operation.estate.as_ref())?;
-        if !allow {
-            self.recorder.metrics.denials.inc();
         }
-        let committed = self.recorder.ledger.append(draft).await?;
-        Ok(DecisionId {
-            ledger: Arc::clone(&self.recorder.name),
-            index: committed.index(),
-        })
     }
 
     fn draft(

@@ -1,12 +1,13 @@
 //! What somebody asked, and what the answer was: recorded as of whoever asked, before the answer goes out.
 
-use super::{DecisionId, MOST_FINDINGS, Operation, Recorder, RecordingStopped, SessionIdentity};
-use super::{SessionRecorder, room};
+use super::{
+    DecisionId, Operation, Recorder, RecordingStopped, SessionIdentity, SessionRecorder,
+};
 use crate::told::Behalf;
 use ledger::Draft;
 use ledger::body::{self, About};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 /// An answer that is about to be given.
 #[derive(Debug, Clone)]
@@ -89,25 +90,12 @@ impl SessionRecorder {
             allow,
             findings,
         } = answer;
-        let mut findings = findings.clone();
-        findings.dedup();
-        findings.truncate(MOST_FINDINGS);
-        let (policies, more_policies) = room::policies(&operation.policies);
-        let number = self.counter.load(Ordering::Relaxed);
         let decision = body::Decision {
-            session: self.identity.id.clone(),
-            statement: operation.statement.clone(),
-            actions: room::actions(&operation.actions),
-            decision: format!("{}.{number}", self.identity.id),
-            allow: *allow,
-            policies,
-            findings,
-            coverage: operation.coverage,
-            more_policies,
             about: Some(about.clone()),
             // Of an answer `about` says it.
             claimed_on_behalf_of: Vec::new(),
             on_behalf_of: Vec::new(),
+            ..self.decision(operation, *allow, findings.clone())
         };
         self.draft(&decision, operation.estate.as_ref())
     }

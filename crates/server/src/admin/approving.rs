@@ -4,6 +4,7 @@
 use crate::core::Core;
 use crate::current::Current;
 use crate::refusal::Refusal;
+use crypto::PublicKey;
 use estate::{Approval, ApprovalSubject, Estate, approved};
 use estate_prove::Governed;
 use facts::Finding;
@@ -97,18 +98,21 @@ pub(super) fn judge(
         subject: subject.to_bytes().map_err(|_| unwritten())?,
         changes: u32::try_from(subject.changes.len()).unwrap_or(u32::MAX),
         base_index: subject.base_index,
-        signatures: signed
-            .into_iter()
-            .map(|(approval, key)| {
-                Ok(AuthorSignature {
-                    author: approval.author.clone(),
-                    key: Base64(key.spki_der().to_vec()),
-                    expires: approval.expires,
-                    signature: approval.signature.parse().map_err(|_| unwritten())?,
-                })
-            })
-            .collect::<Result<_, Finding>>()?,
+        signatures: signatures(signed).ok_or_else(unwritten)?,
     })
+}
+
+/// As records have them; `None` if one cannot be written.
+pub(super) fn signatures(signed: Vec<(&Approval, &PublicKey)>) -> Option<Vec<AuthorSignature>> {
+    let signatures = signed.into_iter().map(|(approval, key)| {
+        Some(AuthorSignature {
+            author: approval.author.clone(),
+            key: Base64(key.spki_der().to_vec()),
+            expires: approval.expires,
+            signature: approval.signature.parse().ok()?,
+        })
+    });
+    signatures.collect()
 }
 
 impl Approved {

@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use estate::{ApprovalSubject, GovernedChange, GovernedKind, approved};
 use facts::Finding;
 use ledger::body::{AuthorSignature, BlobRef, Body as _, ErasedItem, Erasure};
-use ledger::{Base64, HexDigest};
+use ledger::HexDigest;
 use proto::v1;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -253,15 +253,7 @@ fn signed(
             Finding::new("ESTATE-APPROVAL-FORM", "what was signed cannot be written").next(NEXT),
         )
     };
-    let signatures = found.into_iter().map(|(approval, key)| {
-        Ok(AuthorSignature {
-            author: approval.author.clone(),
-            key: Base64(key.spki_der().to_vec()),
-            expires: approval.expires,
-            signature: approval.signature.parse().map_err(|_| unwritten())?,
-        })
-    });
-    let signatures = signatures.collect::<Result<_, Refusal>>()?;
+    let signatures = approving::signatures(found).ok_or_else(unwritten)?;
     let bytes = subject.to_bytes().map_err(|_| unwritten())?;
     Ok((Some(bytes), signatures))
 }
