@@ -7,6 +7,7 @@
 //! carry the ledger's own line alone.
 
 mod ask;
+mod driven;
 mod holding;
 mod mirror;
 mod shown;

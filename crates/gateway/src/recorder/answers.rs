@@ -1,8 +1,6 @@
 //! What somebody asked, and what the answer was: recorded as of whoever asked, before the answer goes out.
 
-use super::{
-    DecisionId, Operation, Recorder, RecordingStopped, SessionIdentity, SessionRecorder,
-};
+use super::{DecisionId, Operation, Recorder, RecordingStopped, SessionIdentity, SessionRecorder};
 use crate::told::Behalf;
 use ledger::Draft;
 use ledger::body::{self, About};

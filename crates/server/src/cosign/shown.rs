@@ -8,6 +8,7 @@
 //! INVARIANT: of this server's own log a head counts that its key and the witness have signed. A later log has a key that
 //! is not known here, so that of it as many have to speak as the policy asks for.
 
+use super::driven::driven;
 use super::witness::{Target, cosign};
 use super::{Asked, Witnessed, addresses, foreign};
 use crate::config;
@@ -60,7 +61,9 @@ impl Shown {
         settings: &config::Witnesses,
         key: &LedgerKey,
     ) -> Result<Self, StartError> {
-        blocking(|| Self::ask(settings, key))
+        driven(|| Self::ask(settings, key))
+            .map_err(StartError::Thread)?
+            .map_err(StartError::Refused)
     }
 
     /// As [`Shown::ask_blocking`], and [`Shown::held`]. Blocks.
@@ -69,11 +72,13 @@ impl Shown {
         key: &LedgerKey,
         here: (&Reader, &State),
     ) -> Result<Self, StartError> {
-        blocking(|| async move {
+        let held = driven(|| async move {
             let shown = Self::ask(settings, key).await?;
             shown.held(settings, key, here).await?;
-            Ok(shown)
-        })
+            Ok::<_, Finding>(shown)
+        });
+        held.map_err(StartError::Thread)?
+            .map_err(StartError::Refused)
     }
 
     async fn by(asked: &[Arc<Asked>], policy: Policy, key: &LedgerKey, within: Duration) -> Self {
@@ -283,21 +288,6 @@ async fn seen_now(
         }
     }
     true
-}
-
-/// On a thread of its own: whoever calls may be on one that drives others.
-fn blocking<T: Send, F: Future<Output = Result<T, Finding>>>(
-    asking: impl FnOnce() -> F + Send,
-) -> Result<T, StartError> {
-    let driven = || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(StartError::Thread)?;
-        runtime.block_on(asking()).map_err(StartError::Refused)
-    };
-    std::thread::scope(|scope| scope.spawn(driven).join())
-        .unwrap_or_else(|_| Err(StartError::Failed("asking the witnesses".to_owned())))
 }
 
 /// The log of the key, and those that may have come after it.
