@@ -13,7 +13,7 @@ pub(super) fn driven<T: Send, F: Future<Output = T>>(
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        Ok(runtime.block_on(asking()))
+        Ok::<T, io::Error>(runtime.block_on(asking()))
     };
     std::thread::scope(|scope| scope.spawn(driving).join())
         .unwrap_or_else(|_| Err(io::Error::other("asking has ended by itself")))
