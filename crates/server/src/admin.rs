@@ -12,12 +12,15 @@ mod estates;
 mod listener;
 mod packs;
 mod questions;
+mod reason;
 mod records;
 mod recover;
 mod tokens;
 
 pub(crate) use estates::install;
 pub(crate) use listener::{accept, bind};
+pub(crate) use reason::whole;
+pub use reason::{LONGEST_REASON, whole_reason};
 pub(crate) use recover::recovery;
 
 use crate::core::{Core, draft};
