@@ -348,7 +348,10 @@ impl Admin for AdminService {
         request: Request<v1::RecordsRequest>,
     ) -> Result<Response<Self::RecordsStream>, Status> {
         self.may(&request, Action::Query).await?;
-        let stream = records::stream(&self.0, request.get_ref())?;
+        let (core, request) = (Arc::clone(&self.0), request.into_inner());
+        // Ledgers of gateways that went are opened again for it.
+        let begun = tokio::task::spawn_blocking(move || records::stream(&core, &request)).await;
+        let stream = begun.map_err(|error| Refusal::internal("searching records", &error))??;
         Ok(Response::new(Box::pin(stream)))
     }
 
