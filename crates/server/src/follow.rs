@@ -408,10 +408,13 @@ fn slow() -> Refusal {
 /// What the first one says is judged once, and holds for the stream.
 fn greeted_again() -> Refusal {
     Refusal::Invalid(
-        Finding::new("FOLLOW-HELLO-AGAIN", "a gateway says who it is once a stream")
-            .expected("one GatewayHello")
-            .observed("a second one on the same stream")
-            .next("upgrade the gateway; it connects again, and is heard again"),
+        Finding::new(
+            "FOLLOW-HELLO-AGAIN",
+            "a gateway says who it is once a stream",
+        )
+        .expected("one GatewayHello")
+        .observed("a second one on the same stream")
+        .next("upgrade the gateway; it connects again, and is heard again"),
     )
 }
 

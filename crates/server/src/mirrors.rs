@@ -43,6 +43,8 @@ pub(crate) struct Kept {
     named: AtomicBool,
     /// When it was asked for last, as [`Mirrors::uses`] counts.
     used: AtomicU64,
+    /// The machine whose stream had it go on as the log that it is of, since it was opened.
+    went_on_by: Mutex<Option<String>>,
     /// Held from the look at the anchor in force until the next one is in the ledger, whichever stream it comes by.
     anchoring: Arc<tokio::sync::Mutex<()>>,
     /// Nothing was here before it was opened.
@@ -177,6 +179,7 @@ impl Mirrors {
             mirror: Mutex::new(mirror),
             named: AtomicBool::new(false),
             used: AtomicU64::new(use_of),
+            went_on_by: Mutex::default(),
             anchoring: Arc::default(),
         });
         self.opened().insert(origin.to_owned(), Arc::clone(&kept));
@@ -224,6 +227,14 @@ impl Mirrors {
         kept.named();
         kept.reaches(&row.origin, row.size, &row.root)?;
         Ok(kept)
+    }
+
+    /// Which machine had that ledger go on as the newest log that is mirrored, where no record of it is named yet.
+    pub(crate) fn led_on_by(&self, origin: &str) -> Option<String> {
+        let kept = self.opened().get(ledger::line(origin)).map(Arc::clone)?;
+        let by = kept.went_on_by.lock();
+        let by = by.unwrap_or_else(PoisonError::into_inner);
+        by.clone()
     }
 
     /// An origin is a stranger's text: it names no path. That of the first log, so that what is here stays where it is.
@@ -325,6 +336,12 @@ impl Kept {
             return Ok(held);
         }
         lineage::follow(&held, &lineage::links(key)).map_err(|error| elsewhere(key, &error))
+    }
+
+    /// Records of a new log came from `node`, with the link to it.
+    pub(crate) fn went_on_by(&self, node: &str) {
+        let by = self.went_on_by.lock();
+        *by.unwrap_or_else(PoisonError::into_inner) = Some(node.to_owned());
     }
 
     pub(crate) fn is_of(&self, key: &LedgerKey) -> bool {
@@ -467,7 +484,10 @@ mod tests {
         assert_eq!(mirrors.opened().len(), STAY + 1);
         let open: Vec<bool> = seen.iter().map(|kept| kept.upgrade().is_some()).collect();
         let last = open.iter().rev().take_while(|open| **open).count();
-        assert_eq!((last, open.iter().filter(|open| **open).count()), (STAY, STAY));
+        assert_eq!(
+            (last, open.iter().filter(|open| **open).count()),
+            (STAY, STAY)
+        );
         let again = mirrors.open(ledgers[0].key()).unwrap();
         assert!(Arc::ptr_eq(&streamed, &again), "it is in use");
         // What was closed is opened again, with all that it has, and goes on.

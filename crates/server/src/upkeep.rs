@@ -44,7 +44,9 @@ pub(crate) async fn run(
         if count.is_multiple_of(IDLE) {
             let closing = Arc::clone(&core);
             // Nothing here waits for it.
-            drop(tokio::task::spawn_blocking(move || closing.mirrors.close_idle()));
+            drop(tokio::task::spawn_blocking(move || {
+                closing.mirrors.close_idle()
+            }));
         }
         crate::revoke::record_waiting(&core).await;
         let step = async {

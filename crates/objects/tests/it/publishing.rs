@@ -313,6 +313,9 @@ fn what_vouches_for_a_head_stands_there_before_it() {
     assert_eq!(anchor(), "after it was changed");
     // A ledger that nothing vouches for leaves it alone.
     world.append(1, "third");
-    assert_eq!(round(&mut world.publisher(&settings), &world.head()).unwrap(), 6);
+    assert_eq!(
+        round(&mut world.publisher(&settings), &world.head()).unwrap(),
+        6
+    );
     assert_eq!(anchor(), "after it was changed");
 }

@@ -13,13 +13,12 @@ pub const LONGEST_REASON: usize = 512;
 pub fn whole_reason(text: &str) -> Result<String, Finding> {
     match text.chars().count() {
         ..=LONGEST_REASON => Ok(text.to_owned()),
-        more => Err(Finding::new(
-            "REASON-LONG",
-            "the reason would not be recorded whole",
-        )
-        .expected(format!("at most {LONGEST_REASON} characters"))
-        .observed(more.to_string())
-        .next("name a case, and keep the rest there")),
+        more => Err(
+            Finding::new("REASON-LONG", "the reason would not be recorded whole")
+                .expected(format!("at most {LONGEST_REASON} characters"))
+                .observed(more.to_string())
+                .next("name a case, and keep the rest there"),
+        ),
     }
 }
 

@@ -285,10 +285,11 @@ impl Anchoring {
                 )));
             }
         }
-        let (kept, key) = (Arc::clone(kept), self.key.clone());
-        let succeeding = tokio::task::spawn_blocking(move || kept.succeed(&key));
-        let succeeded = succeeding.await;
-        succeeded.map_err(|error| Refusal::internal("going on with a mirror", &error))?
+        let (succeeding, key) = (Arc::clone(kept), self.key.clone());
+        let succeeded = tokio::task::spawn_blocking(move || succeeding.succeed(&key)).await;
+        succeeded.map_err(|error| Refusal::internal("going on with a mirror", &error))??;
+        kept.went_on_by(&self.svid.node);
+        Ok(())
     }
 
     /// Refuses a head beyond the end of its log, where what is kept here goes on as another one. Its records came, and

@@ -45,7 +45,10 @@ async fn a_reason_that_would_not_be_recorded_whole_is_refused_and_nothing_is_don
     // Whole, to the last character; and then there is something to restore and to readmit.
     let whole = admin.revoke(revoke("identity", "payments/api", &longest));
     whole.await.unwrap();
-    admin.revoke(revoke("machine", "m1", &longest)).await.unwrap();
+    admin
+        .revoke(revoke("machine", "m1", &longest))
+        .await
+        .unwrap();
     let done = fixture.records(&["revocation"]).await;
     assert_eq!(done.len(), 2);
     for (_, record) in done {

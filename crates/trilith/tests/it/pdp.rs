@@ -228,7 +228,7 @@ pub(crate) fn with_agent(more: &str) -> (Site, u16, String) {
 }
 
 /// What is allowed, once the decision point answers.
-pub(crate) fn answered(site: &Site) -> Value {
+fn answered(site: &Site) -> Value {
     let socket = site.at("pdp.sock");
     let mut allowed = Value::Null;
     site.wait("pdp", || match evaluation(&socket, "payments/api") {

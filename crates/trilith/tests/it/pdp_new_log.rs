@@ -45,9 +45,7 @@ impl Decides {
 
     /// What `trilith verify` says of the pack; the other verifier takes it too.
     fn verified(&self, pack: &str) -> String {
-        let said = self
-            .site
-            .ask(&["verify", pack, "--trust", "trust.json"]);
+        let said = self.site.ask(&["verify", pack, "--trust", "trust.json"]);
         let Some(python) = testkit::venv_python(&["cryptography"]) else {
             testkit::skip(
                 "trilith.python-verifier",

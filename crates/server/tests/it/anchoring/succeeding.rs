@@ -404,6 +404,13 @@ async fn a_thief_of_a_replaced_key_cuts_off_nobody_but_himself() {
         panic!("{records:?}");
     };
     assert_eq!(told["body"]["kind"], "ended");
+    // Of the two machines it says which has sent what.
+    let detail = told["body"]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("; shown by machine other; the link of record "),
+        "{detail}"
+    );
+    assert!(detail.ends_with(" came from machine g2000"), "{detail}");
     let target = &revoked["body"]["target"];
     assert_eq!(
         (&target["kind"], &target["value"]),
@@ -499,6 +506,10 @@ async fn a_link_that_a_record_came_of_is_kept_with_what_is_held_against_it() {
     let refused = anchored(&mut honest, &own, 0).await.unwrap_err();
     assert!(refused.contains("it went on as"), "{refused}");
     told(&victim.fixture, "ended", true).await;
+    let records = victim.fixture.records(&["misbehaviour"]).await;
+    let detail = records[0].1["body"]["detail"].as_str().unwrap();
+    let whence = "the link came from machine g2000, and no anchor rests on it";
+    assert!(detail.ends_with(whence), "{detail}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
