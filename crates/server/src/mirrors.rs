@@ -509,4 +509,49 @@ mod tests {
         mirrors.close_idle();
         assert!(!path.exists());
     }
+
+    /// Whoever asked for any mirror waited while another one was opened, which may read a segment through.
+    #[test]
+    fn a_mirror_that_is_being_opened_keeps_nobody_from_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let mirrors = Arc::new(Mirrors::new(dir.path().join("mirrors")));
+        let [one, other] = [Ledger::new(1), Ledger::new(2)];
+        let line = one.key().origin().as_str().to_owned();
+        let turn = Arc::clone(mirrors.opening().entry(line).or_default());
+        let being_opened = turn.lock().unwrap();
+        let (told, tells) = std::sync::mpsc::channel();
+        for ledger in [one, other] {
+            let (mirrors, told) = (Arc::clone(&mirrors), told.clone());
+            std::thread::spawn(move || {
+                let opened = mirrors.open(ledger.key()).is_ok();
+                told.send((ledger.key().origin().to_string(), opened))
+            });
+        }
+        let patience = std::time::Duration::from_secs(60);
+        let next = || tells.recv_timeout(patience).unwrap();
+        assert_eq!(next(), ("example.org/gateway/g2".to_owned(), true));
+        drop(being_opened);
+        assert_eq!(next(), ("example.org/gateway/g1".to_owned(), true));
+        drop(turn);
+    }
+
+    #[test]
+    fn of_many_who_ask_for_a_mirror_at_once_one_opens_it() {
+        const MANY: usize = 8;
+        let dir = tempfile::tempdir().unwrap();
+        let mirrors = Mirrors::new(dir.path().join("mirrors"));
+        let ledger = Ledger::new(1);
+        let together = std::sync::Barrier::new(MANY);
+        let opened: Vec<Arc<Kept>> = std::thread::scope(|scope| {
+            let open = || {
+                together.wait();
+                mirrors.open(ledger.key()).unwrap()
+            };
+            let threads: Vec<_> = (0..MANY).map(|_| scope.spawn(open)).collect();
+            let ended = threads.into_iter().map(|thread| thread.join().unwrap());
+            ended.collect()
+        });
+        assert!(opened.iter().all(|kept| Arc::ptr_eq(kept, &opened[0])));
+        assert!(mirrors.opening().is_empty(), "nothing of it is left");
+    }
 }

@@ -416,6 +416,8 @@ async fn a_thief_of_a_replaced_key_cuts_off_nobody_but_himself() {
         (&target["kind"], &target["value"]),
         (&"machine".into(), &"other".into())
     );
+    let trouble = async || victim.fixture.status().await["gateways"][0]["trouble"].clone();
+    assert_eq!(trouble().await["code"], "FOLLOW-LEDGER-ENDED");
     // The owner goes on.
     let key = lineage::follow(victim.first.key(), std::slice::from_ref(&link)).unwrap();
     let signer = next.clone().with_lineage(key).unwrap();
@@ -424,6 +426,7 @@ async fn a_thief_of_a_replaced_key_cuts_off_nobody_but_himself() {
     let mut stream = victim.says(next.key(), &[link]).await;
     let size = own.reader().size();
     assert_eq!(anchored(&mut stream, &own, 0).await, Ok(size));
+    assert!(trouble().await.is_null(), "whoever was taken has none");
 }
 
 /// Connects as a thief of key and SVID who says that the ledger goes on as his; until the server has asked for what is
