@@ -164,9 +164,7 @@ impl Vouching {
             }
         }
     }
-}
 
-impl Vouching {
     /// The record that anchors `row`, which is one of these, with its proof. Blocks on the disk.
     fn proof(&self, core: &Core, row: &GatewayRow) -> Result<String, Refusal> {
         let (reader, index) = (core.journal.reader(), row.anchor);

@@ -49,9 +49,8 @@ struct Told {
 /// One ledger, as the task that publishes knows it.
 #[derive(Default)]
 struct Slot {
-    publisher: Option<Publisher>,
-    /// What the publisher reads: it stays open, and grows there.
-    kept: Option<Arc<Kept>>,
+    /// With what it reads, which stays open, and grows there.
+    publisher: Option<(Publisher, Arc<Kept>)>,
     /// Which it was opened with: a ledger may go on as a new log.
     key: Option<LedgerKey>,
     done: Option<(Target, Instant)>,
@@ -202,11 +201,10 @@ impl Slot {
         let opened = opened.await;
         let opened = opened.map_err(|error| read_failed(&error.to_string()))?;
         let (opened, kept, anchor) = opened?;
-        self.kept = Some(kept);
         if let Some(opened) = opened {
-            self.publisher = Some(opened);
+            self.publisher = Some((opened, kept));
         }
-        let Some(publisher) = &mut self.publisher else {
+        let Some((publisher, _)) = &mut self.publisher else {
             return Err(read_failed("it is not open"));
         };
         others.learn(shown, |told| told.place = publisher.place());
