@@ -321,17 +321,9 @@ pub struct AgentArguments {
     pub token: Option<agent::Token>,
 }
 
-/// More of it would not be recorded.
-const LONGEST_REASON: usize = 512;
-
-/// A reason as it stays in the ledger, whole.
-fn reason(text: &str) -> Result<String, String> {
-    match text.chars().count() {
-        ..=LONGEST_REASON => Ok(text.to_owned()),
-        more => Err(format!(
-            "a reason has at most {LONGEST_REASON} characters, this one {more}: name a case, and keep the rest there"
-        )),
-    }
+/// A reason as it stays in the ledger, whole; the server refuses the same.
+fn reason(text: &str) -> Result<String, facts::Finding> {
+    server::whole_reason(text)
 }
 
 /// Whatever it is, the server judges it.

@@ -182,11 +182,17 @@ impl About {
                 self.node(&refused.node);
             }
             RecordType::Revocation => {
-                let target = record.expect_body::<body::Revocation>()?.target;
+                let revocation: body::Revocation = record.expect_body()?;
+                let target = revocation.target;
                 match target.kind {
                     body::TargetKind::Identity => self.identity(&target.value),
                     body::TargetKind::Machine => self.node(&target.value),
+                    // The record says whose it was.
                     body::TargetKind::Serial => {}
+                }
+                self.chain(&revocation.whose, &[]);
+                if let Some(node) = &revocation.node {
+                    self.node(node);
                 }
             }
             RecordType::Delegation => {
@@ -302,6 +308,39 @@ mod tests {
     use super::*;
     use crate::Stamp;
     use crate::body::{Admin, Body as _};
+
+    /// Of those that follow from a new estate nobody was told.
+    #[test]
+    fn a_revocation_by_serial_is_about_whom_it_was_issued_to() {
+        let about = |whose: &[&str], node: Option<&str>| {
+            let revocation = body::Revocation {
+                target: body::Target {
+                    kind: body::TargetKind::Serial,
+                    value: "a1".to_owned(),
+                },
+                reason: "estate 2 does not grant it".to_owned(),
+                by: "spiffe://example.org/trilith/server".to_owned(),
+                whose: whose.iter().map(|&one| one.to_owned()).collect(),
+                node: node.map(str::to_owned),
+            };
+            let origin = Origin::new("example.org/server").unwrap();
+            let stamp = Stamp { wall: 1, mono: 1 };
+            let record = revocation.record().actor("uid:0", "peercred");
+            About::of(&record.seal(&origin, 7, stamp).unwrap()).unwrap()
+        };
+        let issued = about(&["spiffe://example.org/pay/api"], Some("m1"));
+        let api = BTreeSet::from(["spiffe://example.org/pay/api".to_owned()]);
+        assert_eq!(issued.identities, api);
+        assert_eq!(issued.machines, BTreeSet::from(["m1".to_owned()]));
+        let chain = [
+            "spiffe://example.org/people/ada",
+            "spiffe://example.org/agents/helper",
+        ];
+        assert_eq!(about(&chain, None).identities.len(), 2);
+        // Of before.
+        let unknown = about(&[], None);
+        assert!(unknown.identities.is_empty() && unknown.machines.is_empty());
+    }
 
     #[test]
     fn who_is_restored_is_told_of_it_and_so_is_whoever_an_administrator_acts_on() {

@@ -7,9 +7,9 @@
 //! sees that by the tree, the signature, or the checkpoint that he saw before. `docs/operate/publishing.md` says by
 //! which check.
 //!
-//! INVARIANT: nothing in the store is ever replaced but `checkpoint`, and that only in the place of the one that was
-//! read last, and labels that no published checkpoint covers. Nothing is removed but partial tiles, and the labels beside
-//! them, whose full tile a published checkpoint covers.
+//! INVARIANT: nothing in the store is ever replaced but `checkpoint` and `anchor`, and those only in the place of the one
+//! that was read last, and labels that no published checkpoint covers. Nothing is removed but partial tiles, and the
+//! labels beside them, whose full tile a published checkpoint covers.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -1,9 +1,11 @@
 //! Rounds of publishing: what the store lacks of a signed head, and then the head. A round may end anywhere and be
 //! begun again; what is in the store already is found there and left alone.
 
+mod anchor;
 mod labels;
 mod tiles;
 
+use self::anchor::Anchor;
 use crate::bucket::{Bucket, Condition, Put};
 use crate::failure::Failure;
 use crate::kept::Kept;
@@ -83,6 +85,8 @@ pub struct Publisher {
     tell: Box<dyn Fn(Event) + Send + Sync>,
     /// Labels beside the tiles of hashes, where there are owners. Blocks on the disk.
     labels: Option<Arc<Labels>>,
+    /// What vouches for the head, of a ledger that is anchored in another.
+    anchor: Anchor,
 }
 
 type Labels = dyn Fn(&LabelPath) -> Result<Option<Vec<u8>>, StoreError> + Send + Sync;
@@ -130,6 +134,7 @@ impl Store {
             again: Vec::new(),
             tell: Box::new(tell),
             labels: None,
+            anchor: Anchor::default(),
         })
     }
 }
@@ -178,6 +183,9 @@ impl Publisher {
         loop {
             let same = held.note.as_deref() == Some(&*target.note);
             if held.size > target.size || same || target.size == 0 {
+                if same {
+                    self.send_anchor(target).await?;
+                }
                 (self.tell)(Event::Published(held.size));
                 return Ok(held.size);
             }
@@ -186,6 +194,10 @@ impl Publisher {
             self.there = self.there.max(next.size);
             from = next.size;
             let before = held.size;
+            // INVARIANT: whoever finds a head there finds what vouches for it, or for a later one.
+            if next == *target {
+                self.send_anchor(target).await?;
+            }
             self.replace(&mut held, &next).await?;
             (self.tell)(Event::Published(next.size));
             // After the full tile and one later checkpoint.

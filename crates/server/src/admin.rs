@@ -12,12 +12,15 @@ mod estates;
 mod listener;
 mod packs;
 mod questions;
+mod reason;
 mod records;
 mod recover;
 mod tokens;
 
 pub(crate) use estates::install;
 pub(crate) use listener::{accept, bind};
+pub(crate) use reason::whole;
+pub use reason::{LONGEST_REASON, whole_reason};
 pub(crate) use recover::recovery;
 
 use crate::core::{Core, draft};
@@ -345,7 +348,10 @@ impl Admin for AdminService {
         request: Request<v1::RecordsRequest>,
     ) -> Result<Response<Self::RecordsStream>, Status> {
         self.may(&request, Action::Query).await?;
-        let stream = records::stream(&self.0, request.get_ref())?;
+        let (core, request) = (Arc::clone(&self.0), request.into_inner());
+        // Ledgers of gateways that went are opened again for it.
+        let begun = tokio::task::spawn_blocking(move || records::stream(&core, &request)).await;
+        let stream = begun.map_err(|error| Refusal::internal("searching records", &error))??;
         Ok(Response::new(Box::pin(stream)))
     }
 

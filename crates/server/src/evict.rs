@@ -171,7 +171,7 @@ async fn record(
     drafts.push(draft(
         state.record().actor(&revocation.by, revocation.auth),
     )?);
-    drafts.push(revoke::record(&revocation)?);
+    drafts.push(revoke::record(core, &revocation)?);
     let entries = drafts.into_iter().map(Into::into).collect();
     match core.journal.append_reserved(entries).await {
         Ok(committed) => {

@@ -203,7 +203,8 @@ impl Follower {
                         Some(Message::Prove(prove)) => {
                             self.send(self.prove(prove.size, prove.new_size)).await?;
                         }
-                        Some(Message::Hello(_) | Message::Applied(_)) | None => {}
+                        Some(Message::Hello(_)) => return Err(greeted_again()),
+                        Some(Message::Applied(_)) | None => {}
                     }
                 }
             }
@@ -244,8 +245,12 @@ impl Follower {
                     self.core.goes_on(&self.svid)?;
                     is_gateway(&self.core, &self.svid)?;
                 }
-                message = inbound.message() => if !matches!(message, Ok(Some(_))) {
-                    return Ok(());
+                message = inbound.message() => match message {
+                    Ok(Some(GatewayMessage { message: Some(Message::Hello(_)) })) => {
+                        return Err(greeted_again());
+                    }
+                    Ok(Some(_)) => {}
+                    _ => return Ok(()),
                 },
             }
         }
@@ -397,6 +402,19 @@ fn slow() -> Refusal {
             "the gateway does not keep up with the deltas",
         )
         .next("it connects again and starts from the state"),
+    )
+}
+
+/// What the first one says is judged once, and holds for the stream.
+fn greeted_again() -> Refusal {
+    Refusal::Invalid(
+        Finding::new(
+            "FOLLOW-HELLO-AGAIN",
+            "a gateway says who it is once a stream",
+        )
+        .expected("one GatewayHello")
+        .observed("a second one on the same stream")
+        .next("upgrade the gateway; it connects again, and is heard again"),
     )
 }
 

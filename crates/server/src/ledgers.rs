@@ -141,22 +141,9 @@ impl Ledgers {
     /// The record by which the server's ledger anchors what is shown, with the proof that it stands under the published
     /// checkpoint: c2sp.org/tlog-proof, whose `extra` is the record. Blocks on the disk.
     pub(crate) fn anchor(&self, core: &Core, name: &str) -> Result<Option<String>, Refusal> {
-        let Some((shown, vouching)) = self.vouched(core, name) else {
-            return Ok(None);
-        };
-        let (reader, index) = (core.journal.reader(), shown.row.anchor);
-        let failed = |error: &(dyn std::error::Error + 'static)| {
-            Refusal::internal("reading an anchor", error)
-        };
-        let record = reader.record(index).map_err(|error| failed(&error))?;
-        let hashes = reader.inclusion(index, vouching.size);
-        let proof = ProofFile {
-            extra: Some(record.into_bytes()),
-            index,
-            hashes: hashes.map_err(|error| failed(&error))?,
-            checkpoint: vouching.note.as_ref().to_owned(),
-        };
-        Ok(Some(proof.to_string()))
+        let vouched = self.vouched(core, name);
+        let proof = vouched.map(|(shown, vouching)| vouching.proof(core, &shown.row));
+        proof.transpose()
     }
 }
 
@@ -176,6 +163,23 @@ impl Vouching {
                 })
             }
         }
+    }
+
+    /// The record that anchors `row`, which is one of these, with its proof. Blocks on the disk.
+    fn proof(&self, core: &Core, row: &GatewayRow) -> Result<String, Refusal> {
+        let (reader, index) = (core.journal.reader(), row.anchor);
+        let failed = |error: &(dyn std::error::Error + 'static)| {
+            Refusal::internal("reading an anchor", error)
+        };
+        let record = reader.record(index).map_err(|error| failed(&error))?;
+        let hashes = reader.inclusion(index, self.size);
+        let proof = ProofFile {
+            extra: Some(record.into_bytes()),
+            index,
+            hashes: hashes.map_err(|error| failed(&error))?,
+            checkpoint: self.note.as_ref().to_owned(),
+        };
+        Ok(proof.to_string())
     }
 }
 
@@ -209,6 +213,14 @@ impl Shown {
     /// What is kept of it, which reaches to what is shown. Blocks on the disk.
     pub(crate) fn kept(&self, core: &Core) -> Result<Arc<Kept>, Refusal> {
         Mirrors::of(core, &self.row)
+    }
+
+    /// As [`Ledgers::anchor`]: what vouches for it, under the newest checkpoint that is published. `None`: nothing is.
+    /// Blocks on the disk.
+    pub(crate) fn anchor(&self, core: &Core) -> Result<Option<String>, Refusal> {
+        let vouching = Vouching::of(core);
+        let proof = vouching.map(|vouching| vouching.proof(core, &self.row));
+        proof.transpose()
     }
 
     /// A tile at exactly that width; `None` if what is shown is not that large. Blocks on the disk.

@@ -71,6 +71,7 @@ mod upkeep;
 mod warranted;
 mod workloads;
 
+pub use admin::{LONGEST_REASON, whole_reason};
 pub use config::{
     Attestation, BucketStyle, Config, ConfigError, Custodies, Custody, Label, Lifetimes, Limits,
     Oidc, Publish, TeeFetch, TeeSource, TeeVendor, Witnesses,

@@ -8,17 +8,23 @@ use ledger::{Base64, Checkpoint, Digest, LedgerKey, lineage};
 use ledger_store::{Mirror, Options, Reader, StoreError};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::{GatewayRow, SvidRow};
 use tokio::sync::OwnedMutexGuard;
 
 /// Ledgers that one gateway identity may have anchored, on all its machines.
 const ORIGINS: usize = 256;
+/// Mirrors that nobody uses and that stay open: each is a thread, a few files and tiles in memory.
+const IDLE: usize = 256;
 
-/// All mirrors, opened when first needed.
+/// All mirrors, opened when they are needed, and closed when they are not: those used last stay open.
 pub(crate) struct Mirrors {
     dir: PathBuf,
+    /// So many that nobody uses stay open.
+    idle: usize,
+    /// Counts openings, by which it is known what was used last.
+    uses: AtomicU64,
     /// By the names of their first logs: what is mirrored of one goes on as the next.
     open: Mutex<BTreeMap<String, Arc<Kept>>>,
     /// One for each that is looked up now: held while its files are opened, so that who asks for another one waits for
@@ -33,8 +39,12 @@ pub(crate) struct Kept {
     /// The mirror's own, which is busy while it writes.
     key: Mutex<LedgerKey>,
     reader: Reader,
-    /// A record of this server's ledger names it: it is kept, and kept open.
+    /// A record of this server's ledger names it: it is kept.
     named: AtomicBool,
+    /// When it was asked for last, as [`Mirrors::uses`] counts.
+    used: AtomicU64,
+    /// The machine whose stream had it go on as the log that it is of, since it was opened.
+    went_on_by: Mutex<Option<String>>,
     /// Held from the look at the anchor in force until the next one is in the ledger, whichever stream it comes by.
     anchoring: Arc<tokio::sync::Mutex<()>>,
     /// Nothing was here before it was opened.
@@ -55,8 +65,14 @@ impl Drop for Claim {
 
 impl Mirrors {
     pub(crate) fn new(dir: PathBuf) -> Self {
+        Self::with_idle(dir, IDLE)
+    }
+
+    fn with_idle(dir: PathBuf, idle: usize) -> Self {
         Self {
             dir,
+            idle,
+            uses: AtomicU64::new(0),
             open: Mutex::default(),
             opening: Mutex::default(),
             claims: Mutex::default(),
@@ -139,7 +155,9 @@ impl Mirrors {
             }
             known
         };
+        let use_of = self.uses.fetch_add(1, Ordering::Relaxed);
         if let Some(kept) = known {
+            kept.used.store(use_of, Ordering::Relaxed);
             kept.succeed(key)?;
             return Ok(kept);
         }
@@ -160,13 +178,23 @@ impl Mirrors {
             reader,
             mirror: Mutex::new(mirror),
             named: AtomicBool::new(false),
+            used: AtomicU64::new(use_of),
+            went_on_by: Mutex::default(),
             anchoring: Arc::default(),
         });
         self.opened().insert(origin.to_owned(), Arc::clone(&kept));
         Ok(kept)
     }
 
-    /// Closes what nobody streams and no record names, and takes away what came of it.
+    /// Closes what is not to stay open. Blocks on the disk.
+    pub(crate) fn close_idle(&self) {
+        self.sweep(&mut self.opened());
+    }
+
+    /// Closes what nobody streams and no record names, and takes away what came of it; of what nobody uses now, that
+    /// which was used longest ago, but for as many as stay open. Whoever asks for one opens it again.
+    ///
+    /// INVARIANT: it is closed before anybody else sees that it is not open: two would write to one folder.
     fn sweep(&self, open: &mut BTreeMap<String, Arc<Kept>>) {
         open.retain(|origin, kept| {
             // Nobody takes another reference while the list is locked.
@@ -180,6 +208,14 @@ impl Mirrors {
             }
             false
         });
+        let idle = open.iter().filter(|(_, kept)| Arc::strong_count(kept) == 1);
+        let idle = idle.map(|(origin, kept)| (kept.used.load(Ordering::Relaxed), origin.clone()));
+        let mut idle: Vec<(u64, String)> = idle.collect();
+        idle.sort_unstable();
+        let more = idle.len().saturating_sub(self.idle);
+        for (_, origin) in idle.into_iter().take(more) {
+            open.remove(&origin);
+        }
     }
 
     /// As [`Mirrors::open`], for a gateway that has anchored before. What is not here up to its anchor, or is not
@@ -191,6 +227,14 @@ impl Mirrors {
         kept.named();
         kept.reaches(&row.origin, row.size, &row.root)?;
         Ok(kept)
+    }
+
+    /// Which machine had that ledger go on as the newest log that is mirrored, where no record of it is named yet.
+    pub(crate) fn led_on_by(&self, origin: &str) -> Option<String> {
+        let kept = self.opened().get(ledger::line(origin)).map(Arc::clone)?;
+        let by = kept.went_on_by.lock();
+        let by = by.unwrap_or_else(PoisonError::into_inner);
+        by.clone()
     }
 
     /// An origin is a stranger's text: it names no path. That of the first log, so that what is here stays where it is.
@@ -294,6 +338,12 @@ impl Kept {
         lineage::follow(&held, &lineage::links(key)).map_err(|error| elsewhere(key, &error))
     }
 
+    /// Records of a new log came from `node`, with the link to it.
+    pub(crate) fn went_on_by(&self, node: &str) {
+        let by = self.went_on_by.lock();
+        *by.unwrap_or_else(PoisonError::into_inner) = Some(node.to_owned());
+    }
+
     pub(crate) fn is_of(&self, key: &LedgerKey) -> bool {
         self.held() == *key
     }
@@ -365,5 +415,143 @@ impl Kept {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Mirror> {
         self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ledger::body::{Body as _, Stop};
+    use ledger::{Frontier, LedgerSigner, Stamp, merkle};
+
+    struct Ledger {
+        signer: LedgerSigner,
+        tree: Frontier,
+    }
+
+    impl Ledger {
+        fn new(number: usize) -> Self {
+            let key = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
+            let origin = format!("example.org/gateway/g{number}");
+            Self {
+                signer: LedgerSigner::new(&origin, Arc::new(key)).unwrap(),
+                tree: Frontier::new(),
+            }
+        }
+
+        fn key(&self) -> &LedgerKey {
+            self.signer.key()
+        }
+
+        /// One more record of it comes.
+        fn grow(&mut self, kept: &Kept) {
+            let stop = Stop {
+                reason: "drill".to_owned(),
+            };
+            let (origin, first) = (self.key().origin().clone(), self.tree.size());
+            let stamp = Stamp { wall: 1, mono: 1 };
+            let record = stop.record().actor("uid:0", "peercred");
+            let record = record.seal(&origin, first, stamp).unwrap().into_bytes();
+            self.tree.push(merkle::leaf_hash(&record));
+            let checkpoint = Checkpoint {
+                origin,
+                size: self.tree.size(),
+                root: self.tree.root(),
+            };
+            let note = self.signer.sign(&checkpoint).unwrap();
+            kept.append(first, &[record], &note).unwrap();
+        }
+    }
+
+    /// Each gateway that ever was left its folder open, with a thread, until the server was started again.
+    #[test]
+    fn of_mirrors_that_nobody_uses_those_used_last_stay_open() {
+        const STAY: usize = 3;
+        let dir = tempfile::tempdir().unwrap();
+        let mirrors = Mirrors::with_idle(dir.path().join("mirrors"), STAY);
+        let mut ledgers: Vec<Ledger> = (0..10).map(Ledger::new).collect();
+        let mut seen = Vec::new();
+        // The first one is streamed all the time.
+        let streamed = mirrors.open(ledgers[0].key()).unwrap();
+        streamed.named();
+        for ledger in &mut ledgers[1..] {
+            let kept = mirrors.open(ledger.key()).unwrap();
+            kept.named();
+            ledger.grow(&kept);
+            seen.push(Arc::downgrade(&kept));
+        }
+        mirrors.close_idle();
+        assert_eq!(mirrors.opened().len(), STAY + 1);
+        let open: Vec<bool> = seen.iter().map(|kept| kept.upgrade().is_some()).collect();
+        let last = open.iter().rev().take_while(|open| **open).count();
+        assert_eq!(
+            (last, open.iter().filter(|open| **open).count()),
+            (STAY, STAY)
+        );
+        let again = mirrors.open(ledgers[0].key()).unwrap();
+        assert!(Arc::ptr_eq(&streamed, &again), "it is in use");
+        // What was closed is opened again, with all that it has, and goes on.
+        let kept = mirrors.open(ledgers[1].key()).unwrap();
+        assert_eq!(kept.reader().size(), 1);
+        ledgers[1].grow(&kept);
+        drop(kept);
+        // Asked for last, it stays.
+        mirrors.close_idle();
+        assert_eq!(mirrors.opened().len(), STAY + 1);
+        assert!(mirrors.opened().contains_key("example.org/gateway/g1"));
+        let kept = mirrors.open(ledgers[1].key()).unwrap();
+        assert_eq!(kept.reader().size(), 2);
+        // What no record names does not stay, and leaves nothing behind.
+        let stranger = Ledger::new(99);
+        drop(mirrors.open(stranger.key()).unwrap());
+        let path = mirrors.path("example.org/gateway/g99");
+        assert!(path.exists());
+        mirrors.close_idle();
+        assert!(!path.exists());
+    }
+
+    /// Whoever asked for any mirror waited while another one was opened, which may read a segment through.
+    #[test]
+    fn a_mirror_that_is_being_opened_keeps_nobody_from_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let mirrors = Arc::new(Mirrors::new(dir.path().join("mirrors")));
+        let [one, other] = [Ledger::new(1), Ledger::new(2)];
+        let line = one.key().origin().as_str().to_owned();
+        let turn = Arc::clone(mirrors.opening().entry(line).or_default());
+        let being_opened = turn.lock().unwrap();
+        let (told, tells) = std::sync::mpsc::channel();
+        for ledger in [one, other] {
+            let (mirrors, told) = (Arc::clone(&mirrors), told.clone());
+            std::thread::spawn(move || {
+                let opened = mirrors.open(ledger.key()).is_ok();
+                told.send((ledger.key().origin().to_string(), opened))
+            });
+        }
+        let patience = std::time::Duration::from_secs(60);
+        let next = || tells.recv_timeout(patience).unwrap();
+        assert_eq!(next(), ("example.org/gateway/g2".to_owned(), true));
+        drop(being_opened);
+        assert_eq!(next(), ("example.org/gateway/g1".to_owned(), true));
+        drop(turn);
+    }
+
+    #[test]
+    fn of_many_who_ask_for_a_mirror_at_once_one_opens_it() {
+        const MANY: usize = 8;
+        let dir = tempfile::tempdir().unwrap();
+        let mirrors = Mirrors::new(dir.path().join("mirrors"));
+        let ledger = Ledger::new(1);
+        let together = std::sync::Barrier::new(MANY);
+        let opened: Vec<Arc<Kept>> = std::thread::scope(|scope| {
+            let open = || {
+                together.wait();
+                mirrors.open(ledger.key()).unwrap()
+            };
+            let threads: Vec<_> = (0..MANY).map(|_| scope.spawn(open)).collect();
+            let ended = threads.into_iter().map(|thread| thread.join().unwrap());
+            ended.collect()
+        });
+        assert!(opened.iter().all(|kept| Arc::ptr_eq(kept, &opened[0])));
+        assert!(mirrors.opening().is_empty(), "nothing of it is left");
     }
 }

@@ -63,7 +63,7 @@ pub(crate) async fn with(
     revocation: Revocation,
 ) -> Result<Option<u64>, Refusal> {
     tell_nodes(core, &revocation);
-    drafts.push(record(&revocation)?);
+    drafts.push(record(core, &revocation)?);
     let entries = drafts.into_iter().map(Into::into).collect();
     let recorded = match core.journal.append_reserved(entries).await {
         Ok(committed) => {
@@ -103,7 +103,8 @@ fn cut(revocation: &Revocation) -> Cut {
     }
 }
 
-pub(crate) fn record(revocation: &Revocation) -> Result<Draft, Refusal> {
+pub(crate) fn record(core: &Core, revocation: &Revocation) -> Result<Draft, Refusal> {
+    let (whose, node) = whose(core, revocation);
     let body = body::Revocation {
         target: Target {
             kind: revocation.kind,
@@ -111,8 +112,25 @@ pub(crate) fn record(revocation: &Revocation) -> Result<Draft, Refusal> {
         },
         reason: revocation.reason.clone(),
         by: revocation.by.clone(),
+        whose,
+        node,
     };
     crate::core::draft(body.record().actor(&revocation.by, revocation.auth))
+}
+
+/// Whom a serial, or a delegation by its `jti`, was issued to, and on which machine.
+fn whose(core: &Core, revocation: &Revocation) -> (Vec<String>, Option<String>) {
+    if revocation.kind != TargetKind::Serial {
+        return (Vec::new(), None);
+    }
+    let state = core.state();
+    let value = revocation.value.as_str();
+    let (whose, node) = match (state.svid(value), state.delegation(value)) {
+        (Some(svid), _) => (vec![svid.spiffe_id.clone()], svid.node.clone()),
+        (None, Some(delegation)) => (delegation.chain.clone(), delegation.node.clone()),
+        (None, None) => return (Vec::new(), None),
+    };
+    (whose, Some(node).filter(|node| !node.is_empty()))
 }
 
 /// Records a cut that has been made, now or as soon as it can be.
@@ -120,7 +138,8 @@ pub(crate) async fn record_cut(
     core: &Arc<Core>,
     revocation: Revocation,
 ) -> Result<Option<u64>, Refusal> {
-    let (kind, cut, record) = (revocation.kind, cut(&revocation), record(&revocation)?);
+    let record = record(core, &revocation)?;
+    let (kind, cut) = (revocation.kind, cut(&revocation));
     match core
         .journal
         .append_reserved(vec![record.clone().into()])
@@ -155,7 +174,7 @@ pub(crate) async fn record_cut(
 /// Takes up what an earlier run could not record: it is cut from the start.
 pub(crate) fn take_up(core: &Core) -> Result<(), Refusal> {
     for revocation in core.postponed.waiting() {
-        let record = record(&revocation)?;
+        let record = record(core, &revocation)?;
         core.unrecorded
             .add(revocation.kind, cut(&revocation), record);
     }

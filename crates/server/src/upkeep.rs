@@ -17,6 +17,8 @@ use svid_tls::OwnSvid;
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between looks at the keys' tenures.
 const ROTATION: u64 = 5;
+/// Ticks between looks at what is open and not used.
+const IDLE: u64 = 60;
 /// The SVID that the server presented last. With the ledger's key, so that restoring the data directory
 /// does not take it back; it is public.
 const LAST_SVID: &str = "last-svid";
@@ -39,6 +41,13 @@ pub(crate) async fn run(
         count += 1;
         remember(&core, &mut remembered).await;
         core.workloads.sweep(core.now().as_millis());
+        if count.is_multiple_of(IDLE) {
+            let closing = Arc::clone(&core);
+            // Nothing here waits for it.
+            drop(tokio::task::spawn_blocking(move || {
+                closing.mirrors.close_idle()
+            }));
+        }
         crate::revoke::record_waiting(&core).await;
         let step = async {
             if core.signing.check().is_ok() {

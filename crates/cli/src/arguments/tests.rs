@@ -139,7 +139,7 @@ fn a_verdict_is_named_as_records_are() {
 /// It was cut, and nothing said so.
 #[test]
 fn a_reason_that_would_not_be_recorded_whole_is_refused() {
-    let longest = "ö".repeat(LONGEST_REASON);
+    let longest = "ö".repeat(server::LONGEST_REASON);
     for words in [
         "agent evict db-1 --reason",
         "agent readmit db-1 --reason",
@@ -155,6 +155,7 @@ fn a_reason_that_would_not_be_recorded_whole_is_refused() {
     ] {
         assert!(read(&format!("{words} {longest}")).is_ok(), "{words}");
         let refused = refused(&format!("{words} {longest}x"));
+        assert!(refused.contains("REASON-LONG"), "{refused}");
         assert!(refused.contains("at most 512 characters"), "{refused}");
     }
 }

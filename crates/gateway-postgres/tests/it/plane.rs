@@ -217,6 +217,8 @@ impl Plane {
             },
             reason: "test".to_owned(),
             by: "test".to_owned(),
+            whose: Vec::new(),
+            node: None,
         };
         self.record(
             &format!("revocation {word} {value}"),

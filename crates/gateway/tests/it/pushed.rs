@@ -130,6 +130,8 @@ async fn a_record_under_an_unpublished_checkpoint_is_not_taken() {
         target: crate::world::target(TargetKind::Identity, PAYMENTS),
         reason: String::new(),
         by: String::new(),
+        whose: Vec::new(),
+        node: None,
     };
     let svid = world.issue_published(PAYMENTS);
     let recorded = world.record(revocation.record());

@@ -173,6 +173,8 @@ impl World {
             target: target(kind, value),
             reason: "stolen".to_owned(),
             by: "uid:0".to_owned(),
+            whose: Vec::new(),
+            node: None,
         };
         let committed = self.record(revocation.record());
         self.publish();

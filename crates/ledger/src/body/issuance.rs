@@ -89,6 +89,13 @@ pub struct Revocation {
     pub target: Target,
     pub reason: String,
     pub by: String,
+    /// Of a serial, which names nobody: whom it was issued to; of a delegation, its chain. Absent where the target names
+    /// it, and where the server does not know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub whose: Vec<String>,
+    /// Of a serial: the machine that it was issued on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

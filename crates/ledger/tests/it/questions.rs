@@ -66,6 +66,8 @@ fn revocation(kind: TargetKind, value: &str, reason: &str) -> RecordBuilder {
         target: Target { kind, value },
         reason: reason.to_owned(),
         by: "uid:0".to_owned(),
+        whose: Vec::new(),
+        node: None,
     };
     revocation.record()
 }

@@ -47,6 +47,8 @@ fn sample() -> String {
         },
         reason: "stolen\n\"laptop\"".to_owned(),
         by: "uid:0".to_owned(),
+        whose: Vec::new(),
+        node: None,
     };
     let record = revocation
         .record()

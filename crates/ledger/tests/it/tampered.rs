@@ -315,7 +315,7 @@ pub(crate) const BODIES: &[(&str, &str)] = &[
     ),
     (
         "revocation",
-        r#"{"target":{"kind":"machine","value":"v"},"reason":"r","by":"b"}"#,
+        r#"{"target":{"kind":"machine","value":"v"},"reason":"r","by":"b","whose":["w"],"node":"n"}"#,
     ),
     (
         "intent",

@@ -26,8 +26,8 @@ pub struct AnchorConfig {
     /// older one an anchor does not count, which shows that no old view is served. Absent: its age does not matter.
     #[serde(default)]
     pub max_age_s: Option<u64>,
-    /// The address that `/anchor` is below: `https://SERVER/ledgers/NAME`. The first of `log.urls` by default; a bucket
-    /// has none.
+    /// The address that `/anchor` is below: `https://SERVER/ledgers/NAME`, or that of a bucket. The first of `log.urls`
+    /// by default.
     #[serde(default)]
     pub url: Option<String>,
 }

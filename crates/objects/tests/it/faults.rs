@@ -2,7 +2,7 @@
 
 use crate::between::{Between, Deed};
 use crate::world::{World, objects, round, store};
-use objects::Failure;
+use objects::{Failure, Publisher, Settings};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -21,6 +21,13 @@ fn fail(between: &Between, n: usize, arrives: bool) -> Arc<AtomicUsize> {
     seen
 }
 
+/// Of a ledger that is anchored as far as `size`.
+fn vouched(world: &World, settings: &Settings, size: u64) -> Publisher {
+    let mut publisher = world.publisher(settings);
+    publisher.vouch(Some(size.to_string()));
+    publisher
+}
+
 #[test]
 fn every_request_fails_unstored_and_stored_and_the_next_round_ends_it() {
     let Some(store) = store() else { return };
@@ -34,13 +41,16 @@ fn every_request_fails_unstored_and_stored_and_the_next_round_ends_it() {
             world.append(130, "fault");
             size += 130;
             let seen = fail(&between, n, arrives);
-            let mut publisher = world.publisher(&settings);
+            let mut publisher = vouched(&world, &settings, size);
             let first = round(&mut publisher, &world.head());
             between.decide(|_| Deed::Pass);
-            // A reader sees a whole ledger at every moment.
+            // A reader sees a whole ledger at every moment, and what vouches for it, or for more.
             let whole = objects(&store);
             if whole.contains_key("checkpoint") {
-                assert!(world.check(&whole).is_ok(), "{n} {arrives}");
+                let there = world.check(&whole).expect("whole");
+                let anchored = String::from_utf8(whole["anchor"].clone()).unwrap();
+                let anchored: u64 = anchored.parse().unwrap();
+                assert!(anchored >= there, "{n} {arrives}: {anchored} of {there}");
             }
             if seen.load(Ordering::SeqCst) <= n {
                 assert!(first.is_ok(), "{first:?}");
@@ -54,7 +64,7 @@ fn every_request_fails_unstored_and_stored_and_the_next_round_ends_it() {
             }
             // In the same process, or in the next one.
             if n % 2 == 0 {
-                publisher = world.publisher(&settings);
+                publisher = vouched(&world, &settings, size);
             }
             assert_eq!(round(&mut publisher, &world.head()).unwrap(), size);
             assert_eq!(world.check(&objects(&store)), Ok(size));

@@ -1,5 +1,6 @@
 //! What comes to stand in the store, and what goes again.
 
+use crate::between::{Between, Deed};
 use crate::world::{BUCKET, World, fsck, objects, refused, root, round, secret, store};
 use objects::{Event, Failure};
 use std::process::Command;
@@ -269,4 +270,52 @@ fn labels_stand_beside_the_hashes_and_what_a_head_covers_stays() {
     );
     assert_eq!(third["labels/000"], vec![2; 256 * 16]);
     assert_eq!(third["labels/002.p/89"], vec![3; 89 * 16]);
+}
+
+/// The checkpoint of a gateway's ledger stood in a bucket without what ties it to its server's.
+#[test]
+fn what_vouches_for_a_head_stands_there_before_it() {
+    let Some(store) = store() else { return };
+    let between = Between::start(store.address);
+    let world = World::new();
+    let settings = world.settings(&between.endpoint());
+    let mut publisher = world.publisher(&settings);
+    let anchor = || String::from_utf8(objects(&store)["anchor"].clone()).unwrap();
+    let vouched = |publisher: &mut objects::Publisher, proof: &str| {
+        publisher.vouch(Some(proof.to_owned()));
+        round(publisher, &world.head())
+    };
+    world.append(3, "first");
+    between.decide(
+        |line| match line.starts_with("PUT") && line.contains("/checkpoint") {
+            true => Deed::Lose,
+            false => Deed::Pass,
+        },
+    );
+    vouched(&mut publisher, "of three").unwrap_err();
+    assert!(!objects(&store).contains_key("checkpoint"));
+    assert_eq!(anchor(), "of three");
+    between.decide(|_| Deed::Pass);
+    assert_eq!(vouched(&mut publisher, "of three").unwrap(), 3);
+    // A newer one of the same head waits: each costs a request.
+    vouched(&mut publisher, "of three, later").unwrap();
+    assert_eq!(anchor(), "of three");
+    world.append(2, "second");
+    assert_eq!(vouched(&mut publisher, "of five").unwrap(), 5);
+    assert_eq!(anchor(), "of five");
+    // What was removed or changed there is put right, by the next process at once.
+    let file = root(&store).join("anchor");
+    std::fs::remove_file(&file).unwrap();
+    vouched(&mut world.publisher(&settings), "after it was removed").unwrap();
+    assert_eq!(anchor(), "after it was removed");
+    std::fs::write(&file, "of something else").unwrap();
+    vouched(&mut world.publisher(&settings), "after it was changed").unwrap();
+    assert_eq!(anchor(), "after it was changed");
+    // A ledger that nothing vouches for leaves it alone.
+    world.append(1, "third");
+    assert_eq!(
+        round(&mut world.publisher(&settings), &world.head()).unwrap(),
+        6
+    );
+    assert_eq!(anchor(), "after it was changed");
 }

@@ -1,6 +1,6 @@
 //! What administrators do: tokens, revocations, readmissions, recovery.
 
-use super::{Admitted, act, record_act};
+use super::{Admitted, act, reason, record_act};
 use crate::core::{Core, draft};
 use crate::join::token_hash;
 use crate::refusal::Refusal;
@@ -300,7 +300,7 @@ pub(super) async fn revoke(
     target: Target,
     request: v1::RevokeRequest,
 ) -> Result<Value, Refusal> {
-    let reason: String = request.reason.chars().take(512).collect();
+    let reason = reason::whole(&request.reason)?;
     let revocation = Revocation {
         kind: target.kind,
         value: target.value.clone(),
@@ -396,7 +396,7 @@ pub(super) async fn readmit(
             Finding::new("NODE-NOT-LOCKED", "the machine is not locked").observed(node.name),
         ));
     };
-    let reason: String = request.reason.chars().take(512).collect();
+    let reason = reason::whole(&request.reason)?;
     let body = body::Readmit {
         node: node.name.clone(),
         reason: reason.clone(),
@@ -427,7 +427,7 @@ pub(super) async fn restore(
                 .next("nothing to restore; revoked ones: trilith ledger search --ledger server --type revocation"),
         ));
     }
-    let reason: String = request.reason.chars().take(512).collect();
+    let reason = reason::whole(&request.reason)?;
     let body = body::Admin {
         principal: admitted.principal(),
         action: "restore".to_owned(),

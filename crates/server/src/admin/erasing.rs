@@ -23,7 +23,6 @@ use std::sync::Arc;
 const OF_A_RECORD: usize = 100;
 /// Contents of one act.
 const MOST: usize = 4_000;
-const LONGEST_REASON: usize = 512;
 /// Begins the change of a subject that says why.
 const SIGNED_REASON: &str = "reason: ";
 /// From here on who signs estates signs erasures too.
@@ -35,11 +34,11 @@ pub(super) async fn erase(
     request: v1::EraseRequest,
 ) -> Result<Value, Refusal> {
     core.signing.check()?;
+    let words = words(&request.reason)?;
     let whom = whom(core, &request)?;
     if !request.act {
         let current = core.current.load_full();
         let plan = planned(core, whom).await?;
-        let words = words(&request.reason);
         let subject = plan.governed(core, current.as_deref(), &words);
         return Ok(told(&plan, subject.as_ref()));
     }
@@ -150,7 +149,7 @@ async fn done(
     whom: Whom,
     request: v1::EraseRequest,
 ) -> Result<Value, Refusal> {
-    let words = words(&request.reason);
+    let words = words(&request.reason)?;
     if words.is_empty() {
         return Err(unreasoned("no reason"));
     }
@@ -218,8 +217,8 @@ async fn done(
 }
 
 /// The reason, as it is signed and recorded.
-fn words(reason: &str) -> String {
-    reason.trim().chars().take(LONGEST_REASON).collect()
+fn words(reason: &str) -> Result<String, Refusal> {
+    super::reason::whole(reason.trim())
 }
 
 fn unreasoned(what: &str) -> Refusal {

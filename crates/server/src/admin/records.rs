@@ -57,6 +57,7 @@ pub(super) fn sources(core: &Core, name: &str) -> Result<Vec<Source>, Refusal> {
     Ok(found)
 }
 
+/// Blocks on the disk.
 pub(super) fn stream(
     core: &Arc<Core>,
     request: &RecordsRequest,

@@ -1,6 +1,6 @@
 //! Recovery: the ledger goes on from a restored copy, by an administrator's word, and says so for good.
 
-use super::{Admitted, act};
+use super::{Admitted, act, reason};
 use crate::core::{Core, draft};
 use crate::refusal::Refusal;
 use crate::signing::{Blocked, Foreign};
@@ -28,7 +28,7 @@ pub(super) async fn recover(
     };
     in_place(core, &blocked)?;
     let finding = blocked.finding.clone();
-    let reason: String = request.reason.chars().take(512).collect();
+    let reason = reason::whole(&request.reason)?;
     let (by, server) = (admitted.name(), core.authority.server_id().to_string());
     let stays = core.journal.reader().head();
     let mut drafts = vec![act(admitted, &format!("recovery: {reason}"))?];

@@ -285,10 +285,11 @@ impl Anchoring {
                 )));
             }
         }
-        let (kept, key) = (Arc::clone(kept), self.key.clone());
-        let succeeding = tokio::task::spawn_blocking(move || kept.succeed(&key));
-        let succeeded = succeeding.await;
-        succeeded.map_err(|error| Refusal::internal("going on with a mirror", &error))?
+        let (succeeding, key) = (Arc::clone(kept), self.key.clone());
+        let succeeded = tokio::task::spawn_blocking(move || succeeding.succeed(&key)).await;
+        succeeded.map_err(|error| Refusal::internal("going on with a mirror", &error))??;
+        kept.went_on_by(&self.svid.node);
+        Ok(())
     }
 
     /// Refuses a head beyond the end of its log, where what is kept here goes on as another one. Its records came, and
@@ -522,12 +523,17 @@ impl Anchoring {
     ) -> Result<u64, Refusal> {
         let mut allowed = self.core.signing.watch();
         loop {
-            let core = Arc::clone(&self.core);
+            let (core, kept) = (Arc::clone(&self.core), self.kept.clone());
             let entries = records.iter().cloned().map(Into::into).collect();
             // INVARIANT: nobody else looks at the anchor in force while this one is on its way, also when the stream
-            // that it came by ends.
-            let appending =
-                tokio::spawn(async move { (core.journal.append(entries).await, alone) });
+            // that it came by ends; and the mirror that it names is not closed meanwhile, nor taken away.
+            let appending = tokio::spawn(async move {
+                let appended = core.journal.append(entries).await;
+                if let (Ok(_), Some(kept)) = (&appended, &kept) {
+                    kept.named();
+                }
+                (appended, alone)
+            });
             let appended = appending
                 .await
                 .map_err(|error| Refusal::internal("recording an anchor", &error))?;

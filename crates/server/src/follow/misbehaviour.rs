@@ -9,7 +9,8 @@ use crate::refusal::Refusal;
 use crate::revoke::{self, Revocation};
 use facts::Finding;
 use ledger::body::{self, BlobRef, Body as _, SignedHead, TargetKind};
-use ledger::{Base64, Checkpoint, Decimal, Digest, HexDigest, LedgerKey, misbehaviour};
+use ledger::misbehaviour::{self, Misbehaviour};
+use ledger::{Base64, Checkpoint, Decimal, Digest, HexDigest, LedgerKey};
 use std::sync::Arc;
 use store::SvidRow;
 
@@ -84,6 +85,8 @@ pub(super) async fn cut_off(
     };
     // INVARIANT: it is told once the cut has been made, and one that is cut off already is recorded once.
     if !known {
+        let mut detail = refused.observed.clone().unwrap_or_default();
+        detail.push_str(&whence(core, svid, kind, key.origin().as_str()).await);
         let body = body::Misbehaviour {
             origin: key.origin().to_string(),
             ledger_key: Base64(key.public_key().spki_der().to_vec()),
@@ -92,7 +95,7 @@ pub(super) async fn cut_off(
             proved: kind.proves_itself(),
             first: signed(&older, &notes.first),
             second: signed(&newer, &notes.second),
-            detail: refused.observed.clone().unwrap_or_default(),
+            detail,
         };
         let (core, notes) = (Arc::clone(core), notes);
         // Whoever presented it may go away in between.
@@ -110,9 +113,36 @@ pub(super) async fn cut_off(
     )))
 }
 
+/// From which machine this came, and the link that it is held against: of two, whoever looks at them knows which has
+/// sent what. For the record; the one that is cut off is not told where the other is.
+async fn whence(core: &Arc<Core>, svid: &SvidRow, kind: Misbehaviour, origin: &str) -> String {
+    let shown = format!("; shown by machine {}", svid.node);
+    if !matches!(kind, Misbehaviour::Ended | Misbehaviour::Succession) {
+        return shown;
+    }
+    let recorded = core.state().gateway_links(origin).into_iter();
+    let Some(index) = recorded.map(|(index, _)| index).max() else {
+        return match core.mirrors.led_on_by(origin) {
+            Some(node) => {
+                format!("{shown}; the link came from machine {node}, and no anchor rests on it")
+            }
+            None => shown,
+        };
+    };
+    match sent_by(core, index).await {
+        Some(node) => format!("{shown}; the link of record {index} came from machine {node}"),
+        None => format!("{shown}; record {index} has the link, and by which SVID it came"),
+    }
+}
+
 /// The machine that the newest anchor of the ledger came from; `None` once the SVID that it came by has expired.
 async fn anchored_by(core: &Arc<Core>, origin: &str) -> Option<String> {
     let at = core.state().gateway(origin)?.anchor;
+    sent_by(core, at).await
+}
+
+/// The machine by whose SVID a record came about; `None` once that has expired.
+async fn sent_by(core: &Arc<Core>, at: u64) -> Option<String> {
     let reading = Arc::clone(core);
     let read = tokio::task::spawn_blocking(move || reading.journal.reader().record(at));
     let record = read.await.ok()?.ok()?;

@@ -31,6 +31,7 @@ use proto::v1::node_message::Message;
 use proto::v1::node_update::Update;
 use proto::v1::{self, NodeMessage, NodeUpdate};
 use spiffe_core::SpiffeId;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::{self, error::SendTimeoutError};
@@ -78,6 +79,7 @@ pub(super) fn start(
         updates,
         permits: Arc::new(Semaphore::new(AT_ONCE)),
         keeps: Mutex::default(),
+        greeted: AtomicBool::new(false),
     };
     tokio::spawn(session.run(inbound));
     ReceiverStream::new(outbound)
@@ -91,6 +93,8 @@ struct Session {
     permits: Arc<Semaphore>,
     /// Of an agent that wants to hear of witnesses.
     keeps: Mutex<Option<Keeps>>,
+    /// It has said who it is, and what its lineage is.
+    greeted: AtomicBool,
 }
 
 impl Session {
@@ -185,6 +189,10 @@ impl Session {
     fn take(&self, message: Message, place: OwnedSemaphorePermit) -> Result<(), Refusal> {
         match message {
             Message::Hello(hello) => {
+                // INVARIANT: once a stream. Each link that is shown costs the verifying of two signatures.
+                if self.greeted.swap(true, Ordering::Relaxed) {
+                    return Err(greeted_again());
+                }
                 drop(elsewhere::heard(
                     &self.core,
                     &self.caller.node.name,
@@ -323,6 +331,15 @@ fn stuck() -> Refusal {
         Finding::new("SYNC-STUCK", "the agent does not read its answers")
             .expected(format!("an answer taken within {} s", STUCK.as_secs()))
             .next("it connects again and asks anew"),
+    )
+}
+
+fn greeted_again() -> Refusal {
+    Refusal::Invalid(
+        Finding::new("SYNC-HELLO-AGAIN", "an agent says who it is once a stream")
+            .expected("one NodeHello")
+            .observed("a second one on the same stream")
+            .next("upgrade the agent; it connects again, and is heard again"),
     )
 }
 

@@ -10,6 +10,8 @@ use crate::core::Core;
 use crate::labels::Labels;
 use crate::ledgers::Shown;
 use crate::metrics::{Ledger, LedgerCode};
+use crate::mirrors::Kept;
+use crate::refusal::Refusal;
 use facts::Finding;
 use ledger::LedgerKey;
 use objects::{Failure, Publisher, Store, Target};
@@ -48,7 +50,8 @@ struct Told {
 /// One ledger, as the task that publishes knows it.
 #[derive(Default)]
 struct Slot {
-    publisher: Option<Publisher>,
+    /// With what it reads, which stays open, and grows there.
+    publisher: Option<(Publisher, Arc<Kept>)>,
     /// Which it was opened with: a ledger may go on as a new log.
     key: Option<LedgerKey>,
     done: Option<(Target, Instant)>,
@@ -96,9 +99,7 @@ impl Others {
     }
 
     /// Blocks on the disk.
-    fn publisher(&self, core: &Core, shown: &Shown) -> Result<Publisher, Failure> {
-        let kept = shown.kept(core);
-        let kept = kept.map_err(|refusal| Failure::Again(refusal.finding().clone()))?;
+    fn publisher(&self, core: &Core, shown: &Shown, kept: &Kept) -> Result<Publisher, Failure> {
         std::fs::create_dir_all(&self.folder).map_err(|error| {
             Failure::Again(
                 Finding::new("PUBLISH-READ", "what is published cannot be remembered")
@@ -188,23 +189,27 @@ impl Slot {
         let missing = self.publisher.is_none();
         let (checking, checked) = (Arc::clone(core), shown.clone());
         let opened = tokio::task::spawn_blocking(move || {
-            let here = checked.kept(&checking).map(drop);
-            here.map_err(|refusal| Failure::Again(refusal.finding().clone()))?;
+            let refused = |refusal: Refusal| Failure::Again(refusal.finding().clone());
+            let kept = checked.kept(&checking).map_err(refused)?;
+            let anchor = checked.anchor(&checking).map_err(refused)?;
             let publishing = checking.publishing.as_ref();
             let others = publishing.and_then(|publishing| publishing.others.as_ref());
             let others = others.filter(|_| missing);
-            others
-                .map(|others| others.publisher(&checking, &checked))
-                .transpose()
+            let opened = others.map(|others| others.publisher(&checking, &checked, &kept));
+            let opened = opened.transpose()?;
+            Ok::<_, Failure>((opened, kept, anchor))
         });
         let opened = opened.await;
-        if let Some(opened) = opened.map_err(|error| read_failed(&error.to_string()))?? {
-            self.publisher = Some(opened);
+        let opened = opened.map_err(|error| read_failed(&error.to_string()))?;
+        let (opened, kept, anchor) = opened?;
+        if let Some(opened) = opened {
+            self.publisher = Some((opened, kept));
         }
-        let Some(publisher) = &mut self.publisher else {
+        let Some((publisher, _)) = &mut self.publisher else {
             return Err(read_failed("it is not open"));
         };
         others.learn(shown, |told| told.place = publisher.place());
+        publisher.vouch(anchor);
         let size = publisher.round(&target).await?;
         others.learn(shown, |told| told.standing = Standing::stands(size));
         (self.done, self.pause, self.due) = (Some((target, Instant::now())), None, None);

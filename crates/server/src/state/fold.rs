@@ -640,6 +640,8 @@ mod tests {
             },
             reason: "IMA-FILE".to_owned(),
             by: "spiffe://example.org/trilith/server".to_owned(),
+            whose: Vec::new(),
+            node: None,
         };
         for change in state.node_state(index, &body) {
             state.absorb(&change);

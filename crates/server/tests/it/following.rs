@@ -285,3 +285,33 @@ async fn a_lock_cuts_what_workloads_hold_and_the_freed_machine_is_issued_anew() 
     let revoked = fixture.records(&["revocation"]).await;
     assert_eq!(revoked.len(), 1, "not the node's own SVID");
 }
+
+/// What a hello shows is verified, link by link: one stream had that done as often as its sender liked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hello_is_said_once_a_stream_by_gateways_and_by_agents() {
+    let fixture = Fixture::start().await;
+    let mut gateway = Gateway::connect(&fixture, 2000).await.unwrap();
+    gateway.hello(0, Vec::new()).await;
+    gateway.next().await.unwrap();
+    gateway.hello(0, Vec::new()).await;
+    assert_eq!(gateway.refusal().await.code, "FOLLOW-HELLO-AGAIN");
+    let mut next = gateway.again().await;
+    next.hello(0, Vec::new()).await;
+    next.next().await.unwrap();
+
+    let machine = fixture.join("m1").await;
+    let hello = || proto::v1::node_message::Message::Hello(proto::v1::NodeHello::default());
+    let mut sync = machine.sync().await.unwrap();
+    sync.send(hello()).await;
+    sync.send(hello()).await;
+    let ended = loop {
+        if let Err(status) = sync.next().await {
+            break finding(&status);
+        }
+    };
+    assert_eq!(ended.code, "SYNC-HELLO-AGAIN");
+    let mut sync = machine.sync().await.unwrap();
+    sync.send(hello()).await;
+    let asked = sync.ask("w1", &program(1000, PROGRAM), Vec::new()).await;
+    assert_eq!(asked.unwrap().1.len(), 1);
+}

@@ -1,6 +1,7 @@
 //! Blinded labels of a real ledger, over HTTP and without an account: each owner learns which records are his.
 
-use crate::harness::{Fixture, config_with, estate};
+use crate::harness::{Fixture, PROGRAM, config_with, estate, program};
+use crate::recovering::until;
 use facts::Timestamp;
 use monitor::Monitor;
 use std::collections::BTreeSet;
@@ -84,6 +85,44 @@ async fn owners_of_a_running_server_recognise_their_machines_and_neither_learns_
         "{records:?}"
     );
     assert_eq!(told(&fixture, "eve").await, Err("MONITOR-LABEL".to_owned()));
+}
+
+/// Of what a new version of the estate took away its owner was told nothing: a serial names nobody.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_is_told_of_what_a_new_estate_takes_away() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, seed) in [("ada.key", 1), ("bob.key", 2)] {
+        key_file(dir.path(), name, seed);
+    }
+    let more = "[[label]]\nowner = \"ada\"\nkey_file = \"ada.key\"\nidentities = [\"spiffe://example.org/payments/*\"]\n\
+         [[label]]\nowner = \"bob\"\nkey_file = \"bob.key\"\nmachines = [\"m2\"]\n";
+    let server = server::start(config_with(dir.path(), more)).await.unwrap();
+    let server = Some(server);
+    let fixture = Fixture { dir, server };
+    fixture.apply(&estate()).await.unwrap();
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let facts = program(1000, PROGRAM);
+    let (issued, _) = sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    let mut files = estate();
+    let policies = files.0["policies/assume.cedar"].replace("== 1000", "== 1001");
+    files.insert("policies/assume.cedar", policies);
+    fixture.apply(&files).await.unwrap();
+    until("what it does not grant is revoked", async || {
+        !fixture.records(&["revocation"]).await.is_empty()
+    })
+    .await;
+    let revoked = fixture.records(&["revocation"]).await;
+    let [(index, record)] = revoked.as_slice() else {
+        panic!("{revoked:?}");
+    };
+    let body = &record["body"];
+    assert_eq!(body["target"]["kind"], "serial");
+    assert_eq!(body["target"]["value"], issued.svids[0].serial.as_str());
+    assert_eq!(body["whose"][0], "spiffe://example.org/payments/api");
+    assert_eq!(body["node"], "m1");
+    assert!(told(&fixture, "ada").await.unwrap().contains(index));
+    assert!(!told(&fixture, "bob").await.unwrap().contains(index));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,6 +49,7 @@ mod passing;
 mod people;
 mod planning;
 mod pruning;
+mod reasons;
 mod rechecked;
 mod recovering;
 mod resumption;

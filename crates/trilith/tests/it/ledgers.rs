@@ -340,7 +340,30 @@ fn outsiders_watch_what_a_gateway_of_a_real_database_recorded() {
         assert!(whole(&reader, &bucket, &listed.key).is_none(), "{name}");
         std::fs::write(&path, before).expect("put back");
     }
-    // Without the server there is no anchor, and nothing is believed.
+    // The bucket alone ties it to the server's ledger, also while there is no server.
+    let by_bucket = format!("[anchor]\nkey = \"{}\"\n{own}", outside.key);
+    let output = outside.monitor("bucket", &listed, &bucket, closed, &by_bucket);
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(4), "{told}");
+    assert!(told.contains("MONITOR-LABEL-YOURS"), "{told}");
+    let anchor = root.join("anchor");
+    let before = std::fs::read(&anchor).expect("it is there");
+    flip(&anchor);
+    let output = outside.monitor("flipped anchor", &listed, &bucket, closed, &by_bucket);
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(3), "{told}");
+    assert!(told.contains("MONITOR-ANCHOR"), "{told}");
+    std::fs::remove_file(&anchor).expect("removed");
+    let output = outside.monitor("no anchor", &listed, &bucket, closed, &by_bucket);
+    let told = said(&output);
+    assert!(told.contains("MONITOR-UNREACHABLE"), "{told}");
+    // By its server's word about another history nothing is taken either: that of the key of another ledger.
+    std::fs::write(&anchor, &before).expect("put back");
+    let other = format!("[anchor]\nkey = \"{}\"\n{own}", listed.key);
+    let output = outside.monitor("other anchor", &listed, &bucket, closed, &other);
+    let told = said(&output);
+    assert_eq!(output.status.code(), Some(3), "{told}");
+    // Without the server there is no anchor of the server's, and nothing is believed.
     let output = outside.monitor("alone", &listed, &bucket, closed, &by_server);
     assert!(
         said(&output).contains("MONITOR-UNREACHABLE"),

@@ -139,7 +139,7 @@ impl Site {
     }
 }
 
-fn evaluation(socket: &Path, subject: &str) -> Option<(u16, Value)> {
+pub(crate) fn evaluation(socket: &Path, subject: &str) -> Option<(u16, Value)> {
     let body = json!({
         "subject": {"type": "identity", "id": subject},
         "action": {"name": "select"},
@@ -162,6 +162,25 @@ fn evaluation(socket: &Path, subject: &str) -> Option<(u16, Value)> {
 
 /// A server with an estate, an agent, and a decision point that comes up.
 pub(crate) fn started() -> Site {
+    let (mut site, port, pin) = with_agent("");
+    let folder = site.folder.path().display().to_string();
+    site.write(
+        "pdp.toml",
+        &format!(
+            "[pdp]\ntrust_domain = \"example.org\"\nname = \"pdp-1\"\nidentity = \"gateway/pdp\"\n\
+             server = \"127.0.0.1:{port}\"\npin = \"{pin}\"\nworkload_socket = \"{folder}/workload.sock\"\n\
+             data_dir = \"{folder}/pdp\"\n[listen]\nsocket = \"{folder}/pdp.sock\"\n[[process]]\nuid = {}\n\
+             may = [\"evaluate\", \"search\", \"records\"]\n[records]\nfolders = [\"{folder}/server\"]\n",
+            uid()
+        ),
+    );
+    site.run("pdp");
+    site
+}
+
+/// A server with an estate, and an agent whose configuration ends with `more`, where `FOLDER` is the site's: with the
+/// server's port and pin.
+pub(crate) fn with_agent(more: &str) -> (Site, u16, String) {
     let mut site = Site::new();
     for (name, text) in ESTATE {
         let text = text.replace("UID", &uid().to_string());
@@ -193,7 +212,8 @@ pub(crate) fn started() -> Site {
         &format!(
             "trust_domain = \"example.org\"\nserver = \"127.0.0.1:{port}\"\npin = \"{pin}\"\n\
              data_dir = \"{folder}/agent\"\nworkload_socket = \"{folder}/workload.sock\"\n\
-             [join]\nmethod = \"token\"\ntoken_file = \"{folder}/token\"\n"
+             [join]\nmethod = \"token\"\ntoken_file = \"{folder}/token\"\n{}",
+            more.replace("FOLDER", &folder)
         ),
     );
     std::fs::set_permissions(
@@ -204,22 +224,11 @@ pub(crate) fn started() -> Site {
     site.run("agent");
     let workload = site.at("workload.sock");
     site.wait("agent", || workload.exists());
-    site.write(
-        "pdp.toml",
-        &format!(
-            "[pdp]\ntrust_domain = \"example.org\"\nname = \"pdp-1\"\nidentity = \"gateway/pdp\"\n\
-             server = \"127.0.0.1:{port}\"\npin = \"{pin}\"\nworkload_socket = \"{folder}/workload.sock\"\n\
-             data_dir = \"{folder}/pdp\"\n[listen]\nsocket = \"{folder}/pdp.sock\"\n[[process]]\nuid = {}\n\
-             may = [\"evaluate\", \"search\", \"records\"]\n[records]\nfolders = [\"{folder}/server\"]\n",
-            uid()
-        ),
-    );
-    site.run("pdp");
-    site
+    (site, port, pin.to_owned())
 }
 
 /// What is allowed, once the decision point answers.
-pub(crate) fn answered(site: &Site) -> Value {
+fn answered(site: &Site) -> Value {
     let socket = site.at("pdp.sock");
     let mut allowed = Value::Null;
     site.wait("pdp", || match evaluation(&socket, "payments/api") {

@@ -220,6 +220,8 @@ mod tests {
             target,
             reason: "the task is over".to_owned(),
             by: "uid:0".to_owned(),
+            whose: Vec::new(),
+            node: None,
         };
         body.record().actor("uid:0", "peercred")
     }

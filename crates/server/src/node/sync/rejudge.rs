@@ -370,7 +370,8 @@ pub(crate) async fn withdraw(
         });
     }
     for chunk in revocations.chunks(1_000) {
-        let records = chunk.iter().map(crate::revoke::record);
+        let records = chunk.iter();
+        let records = records.map(|revocation| crate::revoke::record(core, revocation));
         let entries = records.map(|record| record.map(Into::into));
         let entries: Result<Vec<_>, Refusal> = entries.collect();
         match core.journal.append_reserved(entries?).await {

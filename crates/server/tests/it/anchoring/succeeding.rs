@@ -404,11 +404,20 @@ async fn a_thief_of_a_replaced_key_cuts_off_nobody_but_himself() {
         panic!("{records:?}");
     };
     assert_eq!(told["body"]["kind"], "ended");
+    // Of the two machines it says which has sent what.
+    let detail = told["body"]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("; shown by machine other; the link of record "),
+        "{detail}"
+    );
+    assert!(detail.ends_with(" came from machine g2000"), "{detail}");
     let target = &revoked["body"]["target"];
     assert_eq!(
         (&target["kind"], &target["value"]),
         (&"machine".into(), &"other".into())
     );
+    let trouble = async || victim.fixture.status().await["gateways"][0]["trouble"].clone();
+    assert_eq!(trouble().await["code"], "FOLLOW-LEDGER-ENDED");
     // The owner goes on.
     let key = lineage::follow(victim.first.key(), std::slice::from_ref(&link)).unwrap();
     let signer = next.clone().with_lineage(key).unwrap();
@@ -417,6 +426,7 @@ async fn a_thief_of_a_replaced_key_cuts_off_nobody_but_himself() {
     let mut stream = victim.says(next.key(), &[link]).await;
     let size = own.reader().size();
     assert_eq!(anchored(&mut stream, &own, 0).await, Ok(size));
+    assert!(trouble().await.is_null(), "whoever was taken has none");
 }
 
 /// Connects as a thief of key and SVID who says that the ledger goes on as his; until the server has asked for what is
@@ -499,6 +509,10 @@ async fn a_link_that_a_record_came_of_is_kept_with_what_is_held_against_it() {
     let refused = anchored(&mut honest, &own, 0).await.unwrap_err();
     assert!(refused.contains("it went on as"), "{refused}");
     told(&victim.fixture, "ended", true).await;
+    let records = victim.fixture.records(&["misbehaviour"]).await;
+    let detail = records[0].1["body"]["detail"].as_str().unwrap();
+    let whence = "the link came from machine g2000, and no anchor rests on it";
+    assert!(detail.ends_with(whence), "{detail}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

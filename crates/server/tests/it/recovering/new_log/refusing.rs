@@ -287,7 +287,6 @@ async fn an_agent_that_knows_a_later_log_stops_a_server_of_before_it() {
         address: fixture.address(),
         ..machine
     };
-    let sync = machine.sync().await.unwrap();
     // What nobody has signed stops nobody; what this server's own key has signed does.
     let hello = |lineage: &str| proto::v1::NodeHello {
         version: "1".to_owned(),
@@ -300,6 +299,8 @@ async fn an_agent_that_knows_a_later_log_stops_a_server_of_before_it() {
         (forged.as_str(), true),
         (links.as_str(), false),
     ] {
+        // Once a stream.
+        let sync = machine.sync().await.unwrap();
         sync.send(NodeSays::Hello(hello(lineage))).await;
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
         let status = fixture.status().await;
