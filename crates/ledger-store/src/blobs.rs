@@ -86,20 +86,40 @@ impl Blobs {
     /// before, the next start finds it by [`Blobs::intended`]: nothing else would, and nobody could erase it. `None`: it
     /// was there before.
     pub fn put_intended(&self, bytes: &[u8], from: u64) -> Result<Option<Intended>, StoreError> {
-        let sha256 = HexDigest::of(bytes);
-        if self.get(&sha256)?.is_some() {
-            return Ok(None);
+        Ok(self.put_all_intended(&[bytes], from)?.pop())
+    }
+
+    /// As [`Blobs::put_intended`] for all of `many`, which the disk is waited for together. Returns those that were not
+    /// there before.
+    pub fn put_all_intended(
+        &self,
+        many: &[impl AsRef<[u8]>],
+        from: u64,
+    ) -> Result<Vec<Intended>, StoreError> {
+        let mut intended = BTreeSet::new();
+        for bytes in many {
+            let sha256 = HexDigest::of(bytes.as_ref());
+            if self.get(&sha256)?.is_none() {
+                intended.insert(Intended { sha256, from });
+            }
         }
-        let intended = Intended { sha256, from };
         let dir = self.dir.join(INTENDED);
-        let made = self.disk.create_dir_all(&dir);
-        made.and_then(|()| self.disk.create(&dir.join(intended.name())))
-            .and_then(|file| file.sync())
-            .and_then(|()| self.disk.sync_dir(&dir))
-            .and_then(|()| self.disk.sync_dir(&self.dir))
-            .map_err(StoreError::io("cannot write", &dir))?;
-        self.put(bytes)?;
-        Ok(Some(intended))
+        if !intended.is_empty() {
+            let noted = || {
+                self.disk.create_dir_all(&dir)?;
+                for one in &intended {
+                    // Its name says all: it is durable with the folder.
+                    self.disk.create(&dir.join(one.name()))?;
+                }
+                self.disk.sync_dir(&dir)?;
+                self.disk.sync_dir(&self.dir)
+            };
+            noted().map_err(StoreError::io("cannot write", &dir))?;
+        }
+        // INVARIANT: what is new is noted, durably, before it is there. The others too: whoever put them may not have come
+        // this far.
+        self.put_all(many)?;
+        Ok(intended.into_iter().collect())
     }
 
     /// What was put by [`Blobs::put_intended`] and not settled.
