@@ -13,6 +13,7 @@ use ledger::merkle::leaf_hash;
 use ledger::{Digest, Draft, Frontier, HexDigest, Record, RecordBuilder, body};
 use ledger_store::{BlobFolder, Committed, Folder, Reader, StoreError};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -100,18 +101,23 @@ pub(super) fn make(opened: &Opened) -> Result<RecordBuilder, StartError> {
     let root = opened.ledger.reader().root(state.applied())?;
     let bytes = snapshots::bytes_of(state);
     let blob = opened.blobs.put(&bytes).map_err(|error| match error {
-        StoreError::BlobTooLarge { length, limit } => StartError::Refused(
-            Finding::new(
-                "SNAPSHOT-LARGE",
-                "the state is larger than a snapshot may be",
-            )
-            .expected(format!("{limit} bytes at most"))
-            .observed(format!("{length} bytes"))
-            .next("take it when fewer SVIDs live: shorten `lifetimes` in server.toml"),
-        ),
+        StoreError::BlobTooLarge { length, limit } => too_large(length, limit),
         error => error.into(),
     })?;
     Ok(snapshots::record(state, root, blob))
+}
+
+/// A state that is no blob any more.
+pub(super) fn too_large(length: impl Display, limit: impl Display) -> StartError {
+    StartError::Refused(
+        Finding::new(
+            "SNAPSHOT-LARGE",
+            "the state is larger than a snapshot may be",
+        )
+        .expected(format!("{limit} bytes at most"))
+        .observed(format!("{length} bytes"))
+        .next("take it when fewer SVIDs live: shorten `lifetimes` in server.toml"),
+    )
 }
 
 /// Refuses where the running server would sign nothing. Asks its witnesses, as that does at its start.
