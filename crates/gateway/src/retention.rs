@@ -9,8 +9,8 @@ use crate::lineage::{KEYS, Keys, UNFINISHED};
 use crate::{CoreError, recovery};
 use facts::{Finding, Timestamp};
 use ledger::body::{self, Body as _};
-use ledger::{Digest, LedgerKey, Origin, Receipt, Record, line};
-use ledger_store::{Folder, Ledger, Options, Reader, RealDisk, StoreError, read_file, replace};
+use ledger::{Digest, LedgerKey, Origin, Receipt, line};
+use ledger_store::{Folder, Ledger, Old, Options, Reader, RealDisk, StoreError, read_file, replace};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
@@ -24,8 +24,6 @@ const LEAST_MS: u64 = 24 * 60 * 60 * 1000;
 const FRESH_MS: u64 = 24 * 60 * 60 * 1000;
 /// How far clocks are apart.
 const AHEAD_MS: u64 = 5 * 60 * 1000;
-/// Records looked at together.
-const CHUNK: u64 = 4_096;
 const LONGEST_REASON: usize = 512;
 
 /// How far the server has mirrored a gateway's ledger and recorded its head, as it told the gateway.
@@ -141,8 +139,8 @@ pub struct Pruning {
 /// Prunes the ledger in `data_dir`, whose gateway or decision point does not run.
 ///
 /// # Errors
-/// `PRUNE-YOUNG`, `PRUNE-NOT-ANCHORED`, `PRUNE-STALE`, `PRUNE-NOTHING`, `PRUNE-NOT-A-GATEWAY`, `PRUNE-RUNNING`, `PRUNE-KEY`,
-/// `PRUNE-LEDGER`.
+/// `PRUNE-YOUNG`, `PRUNE-NOT-ANCHORED`, `PRUNE-STALE`, `PRUNE-NOTHING`, `PRUNE-CLOCK`, `PRUNE-NOT-A-GATEWAY`,
+/// `PRUNE-RUNNING`, `PRUNE-KEY`, `PRUNE-LEDGER`.
 pub fn prune(data_dir: &Path, ask: &Prune<'_>) -> Result<Pruning, Finding> {
     prune_with(data_dir, ask, &Options::default())
 }
@@ -242,21 +240,28 @@ pub(crate) fn on(ledger: &Ledger, data_dir: &Path, ask: &Prune<'_>) -> Result<Pr
     })?;
     fresh(&anchored, ask.now)?;
     let before = ask.before.as_millis();
-    let old = older(reader, anchored.size, before)?;
-    let prunable = ledger.prunable(old).map_err(read)?.ok_or_else(|| {
-        Finding::new("PRUNE-NOTHING", "there is no whole segment of such records")
-            .expected(format!(
-                "records before {}, which the server has anchored",
-                ask.before
-            ))
-            .observed(format!(
-                "{} records, {} of them anchored by server:{}, the first {old} old enough",
-                reader.size(),
-                anchored.size,
-                anchored.record
-            ))
-            .next("prune later: segments of 64 MiB go as a whole")
-    })?;
+    let age = reader.older(anchored.size, before).map_err(read)?;
+    let old = age.records;
+    let Some(prunable) = ledger.prunable(old).map_err(read)? else {
+        // By their own clock there are some.
+        if ledger.prunable(age.stamped).map_err(read)?.is_some() {
+            return Err(by_a_wrong_clock(ask, &age));
+        }
+        return Err(
+            Finding::new("PRUNE-NOTHING", "there is no whole segment of such records")
+                .expected(format!(
+                    "records before {}, which the server has anchored",
+                    ask.before
+                ))
+                .observed(format!(
+                    "{} records, {} of them anchored by server:{}, the first {old} old enough",
+                    reader.size(),
+                    anchored.size,
+                    anchored.record
+                ))
+                .next("prune later: segments of 64 MiB go as a whole"),
+        );
+    };
     let mut pruning = Pruning {
         origin: ledger.origin().to_string(),
         minimum: prunable.minimum,
@@ -302,19 +307,18 @@ pub(crate) fn on(ledger: &Ledger, data_dir: &Path, ask: &Prune<'_>) -> Result<Pr
     Ok(pruning)
 }
 
-/// How many of the first `most` records are all of before `before`. One that this version cannot read stays.
-fn older(reader: &Reader, most: u64, before: u64) -> Result<u64, Finding> {
-    let mut at = reader.pruned().map_or(0, |pruned| pruned.minimum);
-    while at < most {
-        let records = reader.read(at..most.min(at + CHUNK));
-        for bytes in records.map_err(|error| unsound(&error))? {
-            match Record::parse(&bytes) {
-                Ok(record) if record.stamp().wall < before => at += 1,
-                _ => return Ok(at),
-            }
-        }
-    }
-    Ok(at)
+/// More say to be old than are known to be.
+fn by_a_wrong_clock(ask: &Prune<'_>, old: &Old) -> Finding {
+    Finding::new(
+        "PRUNE-CLOCK",
+        "the clock was set over records that say to be old: how old they are is not known",
+    )
+    .expected(format!("a whole segment of records that were made before {}", ask.before))
+    .observed(format!(
+        "{} records say so, and of {} it is known",
+        old.stamped, old.records
+    ))
+    .next("prune when a record behind them, later than all before, is old enough: docs/operate/pruning.md; trilith ledger completeness --folder DIR tells where the clock was set")
 }
 
 fn unsound(error: &StoreError) -> Finding {

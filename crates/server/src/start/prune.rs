@@ -42,7 +42,7 @@ pub struct Prune<'a> {
 
 /// How much may be kept, and who hears how far it is.
 #[derive(Clone, Copy)]
-pub struct Bounds<'a> {
+pub struct PruneBounds<'a> {
     /// Bytes of records that are kept beside what stays.
     pub kept_bytes: u64,
     /// Bytes of the snapshot.
@@ -51,7 +51,7 @@ pub struct Bounds<'a> {
     pub told: &'a (dyn Fn(u64, u64) + Sync),
 }
 
-impl Default for Bounds<'_> {
+impl Default for PruneBounds<'_> {
     fn default() -> Self {
         Self {
             kept_bytes: wide(KEPT_BESIDE),
@@ -90,7 +90,7 @@ pub struct Pruning {
 /// `PRUNE-YOUNG`, `PRUNE-NOTHING`, `PRUNE-CLOCK`, `PRUNE-NOT-COPIED`, `PRUNE-HELD`, `LEDGER-PRUNE`, `SNAPSHOT-COPY`,
 /// `SNAPSHOT-LARGE`; those of opening what is on disk, and of a server that may not sign.
 pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
-    prune_within(config, ask, &Bounds::default())
+    prune_within(config, ask, &PruneBounds::default())
 }
 
 /// As [`prune`], within these bounds.
@@ -100,7 +100,7 @@ pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
 pub fn prune_within(
     config: &Config,
     ask: &Prune<'_>,
-    bounds: &Bounds<'_>,
+    bounds: &PruneBounds<'_>,
 ) -> Result<Pruning, StartError> {
     config.check()?;
     let youngest = ask.now.as_millis().saturating_sub(LEAST_MS);
@@ -185,7 +185,7 @@ pub fn prune_within(
     Ok(pruning)
 }
 
-impl Bounds<'_> {
+impl PruneBounds<'_> {
     /// Refuses what would be kept, if it is too much. Nothing is begun by then.
     fn hold(&self, pruning: &Pruning) -> Result<(), StartError> {
         let many: u64 = pruning.kept.values().sum();

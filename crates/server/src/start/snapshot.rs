@@ -13,7 +13,6 @@ use ledger::merkle::leaf_hash;
 use ledger::{Digest, Draft, Frontier, HexDigest, Record, RecordBuilder, body};
 use ledger_store::{BlobFolder, Committed, Folder, Reader, StoreError};
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -100,15 +99,16 @@ pub(super) fn make(opened: &Opened) -> Result<RecordBuilder, StartError> {
     let state = &opened.state;
     let root = opened.ledger.reader().root(state.applied())?;
     let bytes = snapshots::bytes_of(state);
+    let wide = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
     let blob = opened.blobs.put(&bytes).map_err(|error| match error {
-        StoreError::BlobTooLarge { length, limit } => too_large(length, limit),
+        StoreError::BlobTooLarge { length, limit } => too_large(wide(length), wide(limit)),
         error => error.into(),
     })?;
     Ok(snapshots::record(state, root, blob))
 }
 
 /// A state that is no blob any more.
-pub(super) fn too_large(length: impl Display, limit: impl Display) -> StartError {
+pub(super) fn too_large(length: u64, limit: u64) -> StartError {
     StartError::Refused(
         Finding::new(
             "SNAPSHOT-LARGE",
