@@ -334,7 +334,7 @@ fn unsound(error: &StoreError) -> Finding {
 mod tests {
     use super::*;
     use crypto::{Algorithm, KeyPair, Signer};
-    use ledger::{Base64, RecordBuilder};
+    use ledger::{Base64, RecordBuilder, Stamp};
     use std::sync::Arc;
 
     fn ledger(dir: &Path, origin: &str, signer: &Arc<dyn Signer>) -> Ledger {
@@ -360,6 +360,70 @@ mod tests {
 
     fn key() -> Arc<dyn Signer> {
         Arc::new(KeyPair::generate(Algorithm::Ed25519).unwrap())
+    }
+
+    fn ten_days_ago() -> Stamp {
+        let now = ledger_store::system_clock();
+        Stamp {
+            wall: now.wall - 10 * 86_400_000,
+            ..now
+        }
+    }
+
+    fn in_1970() -> Stamp {
+        let now = ledger_store::system_clock();
+        Stamp {
+            wall: 60_000 + now.mono / 1_000_000,
+            ..now
+        }
+    }
+
+    /// By their own clock they were old on the day that they were made.
+    #[test]
+    fn young_records_do_not_go_by_a_clock_that_stood_back() {
+        let (folder, signer) = (tempfile::tempdir().unwrap(), key());
+        let fill = |clock: fn() -> Stamp, count: usize| {
+            let options = Options {
+                segment_bytes: 12_000,
+                reserve_bytes: 0,
+                clock,
+                ..Options::default()
+            };
+            let dir = folder.path().join("ledger");
+            let origin = "example.org/gateway/pg";
+            let ledger = Ledger::open(&dir, Arc::clone(&signer), origin, &options).unwrap();
+            let stop = || {
+                let body = body::Stop {
+                    reason: "a test".to_owned(),
+                };
+                body.record().actor("test", "self").draft().unwrap()
+            };
+            for _ in 0..count {
+                let drafts = std::iter::repeat_with(stop).take(16).collect();
+                ledger.append_many(drafts).wait().unwrap();
+            }
+            ledger
+        };
+        let now = Timestamp::now();
+        let ask = Prune {
+            before: Timestamp::from_millis(now.as_millis() - 5 * 86_400_000),
+            reason: "case 7",
+            by: "uid:0",
+            now,
+            really: true,
+        };
+        let asked = |ledger: &Ledger| {
+            let noted = folder.path().join(ANCHORED);
+            let reader = ledger.reader();
+            Anchored::note(reader, reader.size(), 77, &noted).unwrap();
+            on(ledger, folder.path(), &ask)
+        };
+        fill(ten_days_ago, 1).close().unwrap();
+        fill(in_1970, 40).close().unwrap();
+        let ledger = fill(ledger_store::system_clock, 1);
+        let refused = asked(&ledger).unwrap_err();
+        assert_eq!(refused.code, "PRUNE-CLOCK");
+        assert_eq!(ledger.reader().size(), 42 * 16);
     }
 
     #[test]

@@ -542,3 +542,25 @@ fn unread(path: &Path, what: &str) -> StartError {
             .next("name the copy of before the first pruning, grown by what came since, with --copy FOLDER: docs/operate/pruning.md"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ledger_store::{Blobs, RealDisk};
+    use std::sync::Arc;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_state_that_is_larger_than_a_blob_may_be_makes_no_snapshot() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = crate::trial::server(dir.path()).await;
+        running.stop().await.unwrap();
+        let config = Config::load(&dir.path().join("server.toml")).unwrap();
+        let mut opened = Opened::open(&config, None).unwrap();
+        make(&opened).map(drop).unwrap();
+        let folder = dir.path().join("small");
+        opened.blobs = Blobs::open(&folder, 64, Arc::new(RealDisk)).unwrap();
+        let refused = make(&opened).map(drop).unwrap_err().finding();
+        assert_eq!(refused.code, "SNAPSHOT-LARGE");
+        assert_eq!(refused.expected.as_deref(), Some("64 bytes at most"));
+    }
+}
