@@ -10,7 +10,9 @@ use crate::{CoreError, recovery};
 use facts::{Finding, Timestamp};
 use ledger::body::{self, Body as _};
 use ledger::{Digest, LedgerKey, Origin, Receipt, line};
-use ledger_store::{Folder, Ledger, Old, Options, Reader, RealDisk, StoreError, read_file, replace};
+use ledger_store::{
+    Folder, Ledger, Old, Options, Reader, RealDisk, StoreError, read_file, replace,
+};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;

@@ -169,7 +169,10 @@ impl Blobs {
             }
         }
         let new = missing.iter().map(|(sha256, _)| *sha256);
-        let intended = from.map(|from| new.map(|sha256| Intended { sha256, from }).collect::<Vec<_>>());
+        let intended = from.map(|from| {
+            new.map(|sha256| Intended { sha256, from })
+                .collect::<Vec<_>>()
+        });
         let intended = intended.unwrap_or_default();
         let noted = self.note(&intended);
         noted.map_err(StoreError::io("cannot write", &self.dir))?;

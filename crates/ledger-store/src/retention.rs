@@ -411,7 +411,9 @@ impl Ledger {
                 return Err(StoreError::Corrupt {
                     path: log.dir.join(APART),
                     at: *index,
-                    what: format!("what was to be kept as record {index} is none that is gone of this ledger"),
+                    what: format!(
+                        "what was to be kept as record {index} is none that is gone of this ledger"
+                    ),
                 });
             }
         }

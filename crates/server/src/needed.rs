@@ -131,8 +131,6 @@ pub(crate) fn missing(state: &State, reader: &Reader) -> Option<(u64, &'static s
 pub(crate) fn lacking(mut needed: Needed, reader: &Reader) -> Needed {
     let minimum = reader.pruned().map_or(0, |pruned| pruned.minimum);
     let beside = reader.kept_beside();
-    needed.retain(|index, _| {
-        (1..minimum).contains(index) && beside.binary_search(index).is_err()
-    });
+    needed.retain(|index, _| (1..minimum).contains(index) && beside.binary_search(index).is_err());
     needed
 }

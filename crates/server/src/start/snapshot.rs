@@ -281,9 +281,9 @@ impl Checked {
     #[must_use]
     pub fn finding(&self) -> Option<Finding> {
         let Some(newest) = self.lost.last() else {
-            return self.unkept.map(|(index, what)| {
-                open::unkept(index, what, "it is not there".to_owned())
-            });
+            return self
+                .unkept
+                .map(|(index, what)| open::unkept(index, what, "it is not there".to_owned()));
         };
         let indices: Vec<String> = self.lost.iter().map(ToString::to_string).collect();
         Some(
@@ -417,7 +417,8 @@ fn kept_beside(
     }
     let again = records.keys().copied().collect();
     // INVARIANT: nobody else has the ledger open, and each is of its tree.
-    let ledger = Opening::of(config)?.ledger(config, None)?;
+    let opening = Opening::of(config)?;
+    let ledger = opening.ledger(config, None)?;
     ledger.keep_beside(records)?;
     ledger.close()?;
     checked.kept_again = again;

@@ -240,7 +240,10 @@ async fn evidence_that_no_record_came_to_name_is_gone_after_the_next_start() {
     assert_eq!(taken.await.code, "ENCLAVE-NAME");
     let (with, awaiting) = kept(&site);
     let refused: BTreeSet<String> = with.difference(&before).cloned().collect();
-    assert!(!refused.is_empty() && refused.len() == awaiting, "{refused:?}");
+    assert!(
+        !refused.is_empty() && refused.len() == awaiting,
+        "{refused:?}"
+    );
     // Of one that is admitted all has its record.
     site.join("nitro", honest).await.unwrap();
     let (all, awaiting) = kept(&site);
