@@ -5,8 +5,6 @@
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
-use hyper::client::conn::http1::SendRequest;
-use hyper::http;
 use hyper::{Method, Request, Uri, header};
 use hyper_util::rt::TokioIo;
 use ledger::mirror;
@@ -18,7 +16,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const LONGEST_HEAD: usize = 32 * 1024;
@@ -27,11 +24,6 @@ const MOST_HEADERS: usize = 64;
 const LONGEST_BODY: usize = 256 * 1024;
 /// 256 records of 64 KiB, each with its length.
 const LONGEST_BUNDLE: usize = 256 * (2 + 65_535);
-/// Whoever reads much is told by one of these to come again.
-const LATER: [u16; 2] = [429, 503];
-/// How often the same is asked for again; before each but the first one it waits as often as it has.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// Where a witness is.
 pub(super) struct Address {
@@ -195,92 +187,26 @@ impl Address {
         (kind, body): (&'static str, Vec<u8>),
         most: usize,
     ) -> Result<Came, String> {
-        let request = self
-            .request(method, path)
-            .header(header::CONTENT_TYPE, kind)
-            .header(header::CONNECTION, "close")
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| error.to_string())?;
-        self.open().await?.ask(request, most).await
-    }
-
-    fn request(&self, method: Method, path: &str) -> http::request::Builder {
-        Request::builder()
+        let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.prefix))
             .header(header::HOST, self.authority.as_str())
             .header(header::USER_AGENT, "trilith")
-    }
-
-    async fn open(&self) -> Result<Open, String> {
+            .header(header::CONTENT_TYPE, kind)
+            .header(header::CONNECTION, "close")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| error.to_string())?;
         let stream = TcpStream::connect((self.host.as_str(), self.port))
             .await
             .map_err(|error| format!("no connection: {error}"))?;
         let Some((name, tls)) = &self.tls else {
-            return Open::over(stream).await;
+            return over(stream, request, most).await;
         };
         let stream = tokio_rustls::TlsConnector::from(Arc::clone(tls))
             .connect(name.clone(), stream)
             .await
             .map_err(|error| format!("no TLS: {error}"))?;
-        Open::over(stream).await
-    }
-
-    /// To read much from it, one thing after the other.
-    pub(super) const fn line(&self) -> Line<'_> {
-        Line {
-            address: self,
-            open: None,
-        }
-    }
-}
-
-/// What lies at an address, read over one connection, which is opened again when it ends.
-pub(super) struct Line<'a> {
-    address: &'a Address,
-    open: Option<Open>,
-}
-
-impl Line<'_> {
-    /// As [`Address::read`]. Where no whole answer comes, or the server is asked too much, it is asked a few times again:
-    /// who reads for hours begins not anew for that.
-    pub(super) async fn read(&mut self, path: &str, within: Duration) -> Result<Vec<u8>, String> {
-        let mut tried = 0;
-        loop {
-            let came = match tokio::time::timeout(within, self.once(path)).await {
-                Ok(came) => came,
-                Err(_) => Err(format!("no whole answer within {} ms", within.as_millis())),
-            };
-            let what = match came {
-                Ok(came) if came.status == 200 => return Ok(came.body),
-                Ok(came) if !LATER.contains(&came.status) => {
-                    return Err(format!("status {} for {path}", came.status));
-                }
-                Ok(came) => format!("status {} for {path}", came.status),
-                Err(what) => {
-                    self.open = None;
-                    what
-                }
-            };
-            if tried == TRIES {
-                return Err(what);
-            }
-            // At once where a connection has ended, as each does at some time.
-            tokio::time::sleep(PAUSE * tried).await;
-            tried += 1;
-        }
-    }
-
-    async fn once(&mut self, path: &str) -> Result<Came, String> {
-        let request = self.address.request(Method::GET, path);
-        let request = request
-            .body(Full::default())
-            .map_err(|error| error.to_string())?;
-        let open = match self.open.take() {
-            Some(open) if !open.sender.is_closed() => open,
-            _ => self.address.open().await?,
-        };
-        self.open.insert(open).ask(request, LONGEST_BUNDLE).await
+        over(stream, request, most).await
     }
 }
 
@@ -291,45 +217,34 @@ pub(super) fn tls(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, Strin
         .map_err(|error| format!("{error}, expected {}: name a file as `ca`", error.expected))
 }
 
-/// A connection.
-struct Open {
-    sender: SendRequest<Full<Bytes>>,
-    /// Ends with it, also when that is dropped.
-    _connection: JoinSet<()>,
-}
-
-impl Open {
-    async fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-        stream: S,
-    ) -> Result<Self, String> {
-        let (sender, connection) = hyper::client::conn::http1::Builder::new()
-            .max_buf_size(LONGEST_HEAD)
-            .max_headers(MOST_HEADERS)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| format!("no HTTP: {error}"))?;
-        Ok(Self {
-            sender,
-            _connection: JoinSet::from_iter([async move { drop(connection.await) }]),
-        })
-    }
-
-    async fn ask(&mut self, request: Request<Full<Bytes>>, most: usize) -> Result<Came, String> {
-        let no_answer = |error: hyper::Error| format!("no answer: {error}");
-        self.sender.ready().await.map_err(no_answer)?;
-        let answer = self.sender.send_request(request).await.map_err(no_answer)?;
-        let (head, body) = answer.into_parts();
-        let body = Limited::new(body, most)
-            .collect()
-            .await
-            .map_err(|error| format!("half an answer: {error}"))?;
-        let kind = head.headers.get(header::CONTENT_TYPE);
-        Ok(Came {
-            status: head.status.as_u16(),
-            kind: kind.and_then(|kind| kind.to_str().ok()).map(str::to_owned),
-            body: body.to_bytes().to_vec(),
-        })
-    }
+async fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+    most: usize,
+) -> Result<Came, String> {
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(LONGEST_HEAD)
+        .max_headers(MOST_HEADERS)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| format!("no HTTP: {error}"))?;
+    // Ends with this function, also when that is dropped.
+    let _connection = tokio::task::JoinSet::from_iter([async move { drop(connection.await) }]);
+    let answer = sender
+        .send_request(request)
+        .await
+        .map_err(|error| format!("no answer: {error}"))?;
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, most)
+        .collect()
+        .await
+        .map_err(|error| format!("half an answer: {error}"))?;
+    let kind = head.headers.get(header::CONTENT_TYPE);
+    Ok(Came {
+        status: head.status.as_u16(),
+        kind: kind.and_then(|kind| kind.to_str().ok()).map(str::to_owned),
+        body: body.to_bytes().to_vec(),
+    })
 }
 
 #[cfg(test)]

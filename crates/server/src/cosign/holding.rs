@@ -2,7 +2,6 @@
 //! that was kept says what somebody had once; and a witness that is no mirror signs too. All that goes is read there: a
 //! mirror that has lost one bundle shows the same checkpoint as one that has all.
 
-use super::ask::Line;
 use super::{Asked, addresses};
 use crate::config;
 use facts::Finding;
@@ -14,6 +13,10 @@ use ledger_store::Reader;
 use std::cell::Cell;
 use std::time::Duration;
 
+/// How often a bundle is asked for, of which no whole answer comes: who reads for hours begins not anew for that.
+const TRIES: u32 = 4;
+/// Before the third time it waits so long, and before the fourth twice that.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Where a mirror that stands beside a witness is read, and one that stands alone.
 const PLACES: [&str; 2] = ["/mirror", ""];
 
@@ -102,7 +105,16 @@ impl Wanted<'_> {
         };
         // Whoever is far away answers some while others are on their way. Each holds one bundle.
         let lane = || self.lane(&under, &left, asked);
-        tokio::try_join!(lane(), lane(), lane(), lane())?;
+        tokio::try_join!(
+            lane(),
+            lane(),
+            lane(),
+            lane(),
+            lane(),
+            lane(),
+            lane(),
+            lane()
+        )?;
         Ok(format!(
             "at the mirror {}, which has {size} records: all of the first {} were read there",
             mirror.name(),
@@ -112,15 +124,26 @@ impl Wanted<'_> {
 
     /// Reads what is left, one bundle after the other.
     async fn lane(&self, under: &str, left: &Left, asked: &Asked) -> Result<(), String> {
-        let mut line = asked.address.line();
         while left.next.get() < left.bundles {
             let index = left.next.get();
             left.next.set(index.saturating_add(1));
-            self.bundle(under, index, &mut line).await?;
+            self.bundle(under, index, asked).await?;
             left.read.set(left.read.get().saturating_add(1));
             (self.told)(left.read.get().saturating_mul(WIDTH));
         }
         Ok(())
+    }
+
+    async fn read(&self, path: &str, asked: &Asked) -> Result<Vec<u8>, String> {
+        let mut tried = 1;
+        loop {
+            let came = asked.address.read(path, self.within).await;
+            if came.is_ok() || tried == TRIES {
+                return came;
+            }
+            tokio::time::sleep(PAUSE * (tried - 1)).await;
+            tried += 1;
+        }
     }
 
     /// How many records it says to have, under its line and the ledger's.
@@ -146,13 +169,13 @@ impl Wanted<'_> {
     }
 
     /// One bundle of it is what was recorded here. Of what is gone here the hashes are left.
-    async fn bundle(&self, under: &str, index: u64, line: &mut Line<'_>) -> Result<(), String> {
+    async fn bundle(&self, under: &str, index: u64, asked: &Asked) -> Result<(), String> {
         let at = |kind| TilePath::at(kind, index, self.minimum);
         let (Some(entries), Some(hashes)) = (at(Kind::Entries), at(Kind::Hashes(0))) else {
             return Err(format!("there is no bundle {index}"));
         };
         let path = format!("{under}/{entries}");
-        let bytes = line.read(&path, self.within).await?;
+        let bytes = self.read(&path, asked).await?;
         let records = decode_bundle(&bytes, usize::from(entries.width()));
         let records = records.map_err(|error| facts::with_causes(&error))?;
         let given: Vec<u8> = records.into_iter().flat_map(leaf_hash).collect();
