@@ -4,6 +4,8 @@
 
 use crate::Failure;
 use serde_json::Value;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// One line of what was asked for, or some.
 ///
@@ -31,6 +33,38 @@ fn write(text: &str) {
     // A closed pipe (`trilith … | head`) is the reader's choice, not an error.
     if writeln!(std::io::stdout(), "{text}").is_err() {
         std::process::exit(0);
+    }
+}
+
+/// How far long work is: a line now and then on a terminal, and nothing in a pipe.
+pub(crate) struct Progress {
+    what: &'static str,
+    /// When it was told last; `None` where nobody reads it as it comes.
+    told: Option<Mutex<Instant>>,
+}
+
+impl Progress {
+    /// Between two lines.
+    const EVERY: Duration = Duration::from_secs(5);
+
+    pub(crate) fn new(what: &'static str) -> Self {
+        use std::io::IsTerminal as _;
+        let told = std::io::stderr().is_terminal();
+        Self {
+            what,
+            told: told.then(|| Mutex::new(Instant::now())),
+        }
+    }
+
+    pub(crate) fn tell(&self, done: u64, of: u64) {
+        let Some(told) = &self.told else {
+            return;
+        };
+        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.elapsed() >= Self::EVERY {
+            *told = Instant::now();
+            note(format_args!("{done} of {of} {}", self.what));
+        }
     }
 }
 

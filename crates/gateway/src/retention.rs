@@ -9,8 +9,10 @@ use crate::lineage::{self, KEYS, UNFINISHED};
 use crate::{CoreError, recovery};
 use facts::{Finding, Timestamp};
 use ledger::body::{self, Body as _};
-use ledger::{Digest, LedgerKey, Origin, Receipt, Record, line};
-use ledger_store::{Folder, Ledger, Options, Reader, RealDisk, StoreError, read_file, replace};
+use ledger::{Digest, LedgerKey, Origin, Receipt, line};
+use ledger_store::{
+    Folder, Ledger, Old, Options, Reader, RealDisk, StoreError, read_file, replace,
+};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
@@ -24,8 +26,6 @@ const LEAST_MS: u64 = 24 * 60 * 60 * 1000;
 const FRESH_MS: u64 = 24 * 60 * 60 * 1000;
 /// How far clocks are apart.
 const AHEAD_MS: u64 = 5 * 60 * 1000;
-/// Records looked at together.
-const CHUNK: u64 = 4_096;
 const LONGEST_REASON: usize = 512;
 
 /// How far the server has mirrored a gateway's ledger and recorded its head, as it told the gateway.
@@ -141,8 +141,8 @@ pub struct Pruning {
 /// Prunes the ledger in `data_dir`, whose gateway or decision point does not run.
 ///
 /// # Errors
-/// `PRUNE-YOUNG`, `PRUNE-NOT-ANCHORED`, `PRUNE-STALE`, `PRUNE-NOTHING`, `PRUNE-NOT-A-GATEWAY`, `PRUNE-RUNNING`, `PRUNE-KEY`,
-/// `PRUNE-LEDGER`.
+/// `PRUNE-YOUNG`, `PRUNE-NOT-ANCHORED`, `PRUNE-STALE`, `PRUNE-NOTHING`, `PRUNE-CLOCK`, `PRUNE-NOT-A-GATEWAY`,
+/// `PRUNE-RUNNING`, `PRUNE-KEY`, `PRUNE-LEDGER`.
 pub fn prune(data_dir: &Path, ask: &Prune<'_>) -> Result<Pruning, Finding> {
     prune_with(data_dir, ask, &Options::default())
 }
@@ -236,21 +236,28 @@ pub(crate) fn on(ledger: &Ledger, data_dir: &Path, ask: &Prune<'_>) -> Result<Pr
     })?;
     fresh(&anchored, ask.now)?;
     let before = ask.before.as_millis();
-    let old = older(reader, anchored.size, before)?;
-    let prunable = ledger.prunable(old).map_err(read)?.ok_or_else(|| {
-        Finding::new("PRUNE-NOTHING", "there is no whole segment of such records")
-            .expected(format!(
-                "records before {}, which the server has anchored",
-                ask.before
-            ))
-            .observed(format!(
-                "{} records, {} of them anchored by server:{}, the first {old} old enough",
-                reader.size(),
-                anchored.size,
-                anchored.record
-            ))
-            .next("prune later: segments of 64 MiB go as a whole")
-    })?;
+    let age = reader.older(anchored.size, before).map_err(read)?;
+    let old = age.records;
+    let Some(prunable) = ledger.prunable(old).map_err(read)? else {
+        // By their own clock there are some.
+        if ledger.prunable(age.stamped).map_err(read)?.is_some() {
+            return Err(by_a_wrong_clock(ask, &age));
+        }
+        return Err(
+            Finding::new("PRUNE-NOTHING", "there is no whole segment of such records")
+                .expected(format!(
+                    "records before {}, which the server has anchored",
+                    ask.before
+                ))
+                .observed(format!(
+                    "{} records, {} of them anchored by server:{}, the first {old} old enough",
+                    reader.size(),
+                    anchored.size,
+                    anchored.record
+                ))
+                .next("prune later: segments of 64 MiB go as a whole"),
+        );
+    };
     let mut pruning = Pruning {
         origin: ledger.origin().to_string(),
         minimum: prunable.minimum,
@@ -291,19 +298,18 @@ pub(crate) fn on(ledger: &Ledger, data_dir: &Path, ask: &Prune<'_>) -> Result<Pr
     Ok(pruning)
 }
 
-/// How many of the first `most` records are all of before `before`. One that this version cannot read stays.
-fn older(reader: &Reader, most: u64, before: u64) -> Result<u64, Finding> {
-    let mut at = reader.pruned().map_or(0, |pruned| pruned.minimum);
-    while at < most {
-        let records = reader.read(at..most.min(at + CHUNK));
-        for bytes in records.map_err(|error| unsound(&error))? {
-            match Record::parse(&bytes) {
-                Ok(record) if record.stamp().wall < before => at += 1,
-                _ => return Ok(at),
-            }
-        }
-    }
-    Ok(at)
+/// More say to be old than are known to be.
+fn by_a_wrong_clock(ask: &Prune<'_>, old: &Old) -> Finding {
+    Finding::new(
+        "PRUNE-CLOCK",
+        "the clock was set over records that say to be old: how old they are is not known",
+    )
+    .expected(format!("a whole segment of records that were made before {}", ask.before))
+    .observed(format!(
+        "{} records say so, and of {} it is known",
+        old.stamped, old.records
+    ))
+    .next("prune when a record behind them, later than all before, is old enough: docs/operate/pruning.md; trilith ledger completeness --folder DIR tells where the clock was set")
 }
 
 fn unsound(error: &StoreError) -> Finding {
@@ -319,7 +325,7 @@ fn unsound(error: &StoreError) -> Finding {
 mod tests {
     use super::*;
     use crypto::{Algorithm, KeyPair, Signer};
-    use ledger::{Base64, RecordBuilder};
+    use ledger::{Base64, RecordBuilder, Stamp};
     use std::sync::Arc;
 
     fn ledger(dir: &Path, origin: &str, signer: &Arc<dyn Signer>) -> Ledger {
@@ -345,6 +351,70 @@ mod tests {
 
     fn key() -> Arc<dyn Signer> {
         Arc::new(KeyPair::generate(Algorithm::Ed25519).unwrap())
+    }
+
+    fn ten_days_ago() -> Stamp {
+        let now = ledger_store::system_clock();
+        Stamp {
+            wall: now.wall - 10 * 86_400_000,
+            ..now
+        }
+    }
+
+    fn in_1970() -> Stamp {
+        let now = ledger_store::system_clock();
+        Stamp {
+            wall: 60_000 + now.mono / 1_000_000,
+            ..now
+        }
+    }
+
+    /// By their own clock they were old on the day that they were made.
+    #[test]
+    fn young_records_do_not_go_by_a_clock_that_stood_back() {
+        let (folder, signer) = (tempfile::tempdir().unwrap(), key());
+        let fill = |clock: fn() -> Stamp, count: usize| {
+            let options = Options {
+                segment_bytes: 12_000,
+                reserve_bytes: 0,
+                clock,
+                ..Options::default()
+            };
+            let dir = folder.path().join("ledger");
+            let origin = "example.org/gateway/pg";
+            let ledger = Ledger::open(&dir, Arc::clone(&signer), origin, &options).unwrap();
+            let stop = || {
+                let body = body::Stop {
+                    reason: "a test".to_owned(),
+                };
+                body.record().actor("test", "self").draft().unwrap()
+            };
+            for _ in 0..count {
+                let drafts = std::iter::repeat_with(stop).take(16).collect();
+                ledger.append_many(drafts).wait().unwrap();
+            }
+            ledger
+        };
+        let now = Timestamp::now();
+        let ask = Prune {
+            before: Timestamp::from_millis(now.as_millis() - 5 * 86_400_000),
+            reason: "case 7",
+            by: "uid:0",
+            now,
+            really: true,
+        };
+        let asked = |ledger: &Ledger| {
+            let noted = folder.path().join(ANCHORED);
+            let reader = ledger.reader();
+            Anchored::note(reader, reader.size(), 77, &noted).unwrap();
+            on(ledger, folder.path(), &ask)
+        };
+        fill(ten_days_ago, 1).close().unwrap();
+        fill(in_1970, 40).close().unwrap();
+        let ledger = fill(ledger_store::system_clock, 1);
+        let refused = asked(&ledger).unwrap_err();
+        assert_eq!(refused.code, "PRUNE-CLOCK");
+        assert_eq!(ledger.reader().size(), 42 * 16);
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Blobs {
 
     /// Keeps `bytes` and returns what a record says of them.
     pub fn put(&self, bytes: &[u8]) -> Result<BlobRef, StoreError> {
-        self.put_some(&[bytes])?;
+        self.put_some(&[bytes], None)?;
         Ok(BlobRef::of(bytes))
     }
 
@@ -86,20 +86,36 @@ impl Blobs {
     /// before, the next start finds it by [`Blobs::intended`]: nothing else would, and nobody could erase it. `None`: it
     /// was there before.
     pub fn put_intended(&self, bytes: &[u8], from: u64) -> Result<Option<Intended>, StoreError> {
-        let sha256 = HexDigest::of(bytes);
-        if self.get(&sha256)?.is_some() {
-            return Ok(None);
+        Ok(self.put_all_intended(&[bytes], from)?.pop())
+    }
+
+    /// As [`Blobs::put_intended`] for all of `many`, which the disk is waited for together. Returns those that were not
+    /// there before.
+    pub fn put_all_intended(
+        &self,
+        many: &[impl AsRef<[u8]>],
+        from: u64,
+    ) -> Result<Vec<Intended>, StoreError> {
+        let mut intended = Vec::new();
+        for some in many.chunks(TOGETHER) {
+            intended.extend(self.put_some(some, Some(from))?);
         }
-        let intended = Intended { sha256, from };
+        Ok(intended)
+    }
+
+    /// Notes what is about to be put. INVARIANT: durably, before it is there.
+    fn note(&self, intended: &[Intended]) -> std::io::Result<()> {
+        if intended.is_empty() {
+            return Ok(());
+        }
         let dir = self.dir.join(INTENDED);
-        let made = self.disk.create_dir_all(&dir);
-        made.and_then(|()| self.disk.create(&dir.join(intended.name())))
-            .and_then(|file| file.sync())
-            .and_then(|()| self.disk.sync_dir(&dir))
-            .and_then(|()| self.disk.sync_dir(&self.dir))
-            .map_err(StoreError::io("cannot write", &dir))?;
-        self.put(bytes)?;
-        Ok(Some(intended))
+        self.disk.create_dir_all(&dir)?;
+        for one in intended {
+            // Its name says all, and is durable with the folder.
+            self.disk.create(&dir.join(one.name()))?;
+        }
+        self.disk.sync_dir(&dir)?;
+        self.disk.sync_dir(&self.dir)
     }
 
     /// What was put by [`Blobs::put_intended`] and not settled.
@@ -128,54 +144,71 @@ impl Blobs {
     /// the first is forced out goes out with it. If it fails, some may be kept.
     pub fn put_all(&self, many: &[impl AsRef<[u8]>]) -> Result<(), StoreError> {
         many.chunks(TOGETHER)
-            .try_for_each(|some| self.put_some(some))
+            .try_for_each(|some| self.put_some(some, None).map(drop))
     }
 
-    fn put_some(&self, some: &[impl AsRef<[u8]>]) -> Result<(), StoreError> {
+    /// Returns those of which it was noted that they were put for a record from `from` on.
+    fn put_some(
+        &self,
+        some: &[impl AsRef<[u8]>],
+        from: Option<u64>,
+    ) -> Result<Vec<Intended>, StoreError> {
         let limit = self.limit;
         let mut lengths = some.iter().map(|bytes| bytes.as_ref().len());
         if let Some(length) = lengths.find(|length| *length > limit) {
             return Err(StoreError::BlobTooLarge { length, limit });
         }
-        let mut written = Vec::with_capacity(some.len());
-        let outcome = self.write_and_name(some, &mut written);
+        let (mut dirs, mut missing) = (BTreeSet::new(), Vec::new());
+        for bytes in some {
+            let bytes = bytes.as_ref();
+            let sha256 = HexDigest::of(bytes);
+            // Also of a blob that was there: whoever put it may not have come this far.
+            dirs.extend(self.path(&sha256).parent().map(Path::to_owned));
+            if self.get(&sha256)?.is_none() {
+                missing.push((sha256, bytes));
+            }
+        }
+        let new = missing.iter().map(|(sha256, _)| *sha256);
+        let intended = from.map(|from| {
+            new.map(|sha256| Intended { sha256, from })
+                .collect::<Vec<_>>()
+        });
+        let intended = intended.unwrap_or_default();
+        let noted = self.note(&intended);
+        noted.map_err(StoreError::io("cannot write", &self.dir))?;
+        let mut written = Vec::with_capacity(missing.len());
+        let outcome = self.write_and_name(&missing, &dirs, &mut written);
         if outcome.is_err() {
             for one in &written {
                 // One that has its name by now is not there any more.
                 drop(self.disk.remove(&one.temporary));
             }
         }
-        outcome
+        outcome.map(|()| intended)
     }
 
     fn write_and_name(
         &self,
-        some: &[impl AsRef<[u8]>],
+        missing: &[(HexDigest, &[u8])],
+        dirs: &BTreeSet<PathBuf>,
         written: &mut Vec<Written>,
     ) -> Result<(), StoreError> {
-        let mut dirs = BTreeSet::new();
-        for bytes in some {
-            let bytes = bytes.as_ref();
-            let sha256 = HexDigest::of(bytes);
-            let path = self.path(&sha256);
+        for (sha256, bytes) in missing {
+            let path = self.path(sha256);
             let dir = path.parent().unwrap_or(&self.dir);
-            if self.get(&sha256)?.is_none() {
-                let made = self.disk.create_dir_all(dir);
-                made.map_err(StoreError::io("cannot create", dir))?;
-                let number = self.next.fetch_add(1, Ordering::Relaxed);
-                let temporary = self.dir.join("tmp").join(number.to_string());
-                let made = self.disk.create(&temporary);
-                let file = made.map_err(StoreError::io("cannot write", &path))?;
-                let begun = file.truncate(0).and_then(|()| file.write_at(bytes, 0));
-                written.push(Written {
-                    file,
-                    temporary,
-                    path: path.clone(),
-                });
-                begun.map_err(StoreError::io("cannot write", &path))?;
-            }
-            // Also of a blob that was there: whoever put it may not have come this far.
-            dirs.insert(dir.to_owned());
+            let made = self.disk.create_dir_all(dir);
+            made.map_err(StoreError::io("cannot create", dir))?;
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let temporary = self.dir.join("tmp").join(number.to_string());
+            let made = self.disk.create(&temporary);
+            let file = made.map_err(StoreError::io("cannot write", &path))?;
+            let begun = file.truncate(0).and_then(|()| file.write_at(bytes, 0));
+            written.push(Written {
+                file,
+                temporary,
+                path: path.clone(),
+            });
+            begun.map_err(StoreError::io("cannot write", &path))?;
         }
         for one in &*written {
             let synced = one.file.sync();

@@ -22,6 +22,7 @@
     )
 )]
 
+mod age;
 mod append;
 mod batch;
 mod blobs;
@@ -43,6 +44,7 @@ mod retention;
 mod segment;
 mod tiler;
 
+pub use age::Old;
 pub use append::{Append, AppendMany, Committed};
 pub use blobs::{Blobs, Intended};
 pub use disk::{Disk, DiskFile, RealDisk, read_file, replace};
@@ -53,4 +55,4 @@ pub use mirror::Mirror;
 pub use offline::{BlobFolder, Folder, LINEAGE, keep_lineage, lineage_in};
 pub use options::{OnFailure, Options, system_clock};
 pub use reader::Reader;
-pub use retention::{Prunable, Pruned};
+pub use retention::{KEPT_BESIDE, Prunable, Pruned};

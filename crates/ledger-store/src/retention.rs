@@ -28,8 +28,8 @@ const RETENTION: &str = "retention";
 const RETENTION_BYTES: usize = 4 << 10;
 /// Records that are needed still, in the ledger's folder: index, length, bytes, one after the other.
 const APART: &str = "apart";
-/// Bytes of it, at most: all of them are held in memory.
-const APART_BYTES: usize = 64 << 20;
+/// Bytes of what is kept beside the segments, with 12 a record, at most: all of them are held in memory.
+pub const KEPT_BESIDE: usize = 64 << 20;
 /// Index and length, little-endian.
 const APART_HEAD: usize = 12;
 /// How long tiles are waited for, before less is pruned than could be.
@@ -156,7 +156,7 @@ pub(crate) fn kept(log: &Log) -> Result<Option<Kept>, StoreError> {
 /// out: whoever needs it would be told that it was pruned.
 fn apart(log: &Log, minimum: u64) -> Result<BTreeMap<u64, Vec<u8>>, StoreError> {
     let path = log.dir.join(APART);
-    let read = read_file(log.disk.as_ref(), &path, APART_BYTES);
+    let read = read_file(log.disk.as_ref(), &path, KEPT_BESIDE);
     let Some(bytes) = read.map_err(StoreError::io("cannot read", &path))? else {
         return Ok(BTreeMap::new());
     };
@@ -196,10 +196,10 @@ fn first_apart(bytes: &[u8]) -> Option<(u64, &[u8], &[u8])> {
 
 fn apart_bytes(apart: &BTreeMap<u64, Vec<u8>>) -> Result<Vec<u8>, StoreError> {
     let length: usize = apart.values().map(|one| one.len() + APART_HEAD).sum();
-    if length > APART_BYTES {
+    if length > KEPT_BESIDE {
         return Err(StoreError::Apart {
             what: format!(
-                "{} records of {length} bytes are needed still, and at most {APART_BYTES} bytes are kept beside what stays",
+                "{} records of {length} bytes are needed still, and at most {KEPT_BESIDE} bytes are kept beside what stays",
                 apart.len()
             ),
         });
@@ -343,13 +343,7 @@ impl Ledger {
             apart.insert(*index, self.reader().record(*index)?.into_bytes());
         }
         let beside = apart_bytes(&apart)?;
-        let disk = log.disk.as_ref();
-        let put = |name: &str, bytes: &[u8]| {
-            let path = log.dir.join(name);
-            let written = replace(disk, &path, bytes).and_then(|()| disk.sync_dir(&log.dir));
-            written.map_err(StoreError::io("cannot write", &path))
-        };
-        put(BEGIN, &begin)?;
+        put(log, BEGIN, &begin)?;
         // INVARIANT: until the record is there, what an earlier pruning has kept is kept too: cut short, that one counts.
         let before = log.kept();
         let mut both = before
@@ -364,7 +358,7 @@ impl Ledger {
             } else {
                 apart_bytes(&both)?
             };
-            put(APART, &all)?;
+            put(log, APART, &all)?;
         }
         let intent = Pruned {
             minimum,
@@ -376,7 +370,7 @@ impl Ledger {
             .into_iter()
             .chain([intent]);
         let lines = lines.map(|claim| format!("{} {}\n", claim.record, claim.minimum));
-        put(RETENTION, lines.collect::<String>().as_bytes())?;
+        put(log, RETENTION, lines.collect::<String>().as_bytes())?;
 
         let committed = self.append_many_reserved(drafts).wait()?;
         let record = committed.last().map(crate::Committed::index);
@@ -389,7 +383,7 @@ impl Ledger {
             });
         }
         if !first {
-            put(APART, &beside)?;
+            put(log, APART, &beside)?;
         }
         log.set_kept(Kept {
             pruned: intent,
@@ -399,6 +393,46 @@ impl Ledger {
         drop_segments(log)?;
         Ok(Some(intent))
     }
+
+    /// Keeps `records` of what is gone, by their indices, beside the segments again, with what is kept there still.
+    ///
+    /// # Errors
+    /// `LEDGER-PRUNE` if nothing is gone, or it is more than can be kept so; and one that is not of the tree is refused.
+    pub fn keep_beside(&self, records: BTreeMap<u64, Vec<u8>>) -> Result<(), StoreError> {
+        let log = self.reader().log();
+        let Some(kept) = log.kept() else {
+            return Err(StoreError::Prune {
+                what: "no record of this ledger is gone".to_owned(),
+            });
+        };
+        for (index, record) in &records {
+            let gone = (1..kept.pruned.minimum).contains(index);
+            if !gone || log.hashes(0, *index, 1)?.first() != Some(&leaf_hash(record)) {
+                return Err(StoreError::Corrupt {
+                    path: log.dir.join(APART),
+                    at: *index,
+                    what: format!(
+                        "what was to be kept as record {index} is none that is gone of this ledger"
+                    ),
+                });
+            }
+        }
+        let mut apart = kept.apart.clone();
+        apart.extend(records);
+        put(log, APART, &apart_bytes(&apart)?)?;
+        log.set_kept(Kept {
+            pruned: kept.pruned,
+            begin: kept.begin.clone(),
+            apart,
+        });
+        Ok(())
+    }
+}
+
+fn put(log: &Log, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    let (disk, path) = (log.disk.as_ref(), log.dir.join(name));
+    let written = replace(disk, &path, bytes).and_then(|()| disk.sync_dir(&log.dir));
+    written.map_err(StoreError::io("cannot write", &path))
 }
 
 impl Segments {

@@ -12,10 +12,11 @@ mod connections;
 
 use crate::body::{Coverage, Decision, Gap, Intent, Outcome, Recovery, SessionEnd, Start};
 use crate::{Hash, Record, RecordType};
-use clock::Clock;
 use connections::Connections;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+
+pub use clock::Clock;
 
 /// What is listed, at most; what is more is counted.
 const MOST: usize = 10_000;

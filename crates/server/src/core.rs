@@ -216,13 +216,23 @@ impl Core {
         self.keeping(move |blobs| blobs.put(&bytes)).await
     }
 
+    /// As [`Core::put_intended`] for all of `many`, which the disk is waited for together.
+    pub(crate) async fn put_all_intended(
+        &self,
+        many: Vec<Vec<u8>>,
+    ) -> Result<Vec<Intended>, Refusal> {
+        let from = self.journal.reader().size();
+        self.keeping(move |blobs| blobs.put_all_intended(&many, from))
+            .await
+    }
+
     /// As [`Core::put_blob`] for all of `many`, which the disk is waited for together.
     pub(crate) async fn put_blobs(&self, many: Vec<Vec<u8>>) -> Result<(), Refusal> {
         self.keeping(move |blobs| blobs.put_all(&many)).await
     }
 
-    /// As [`Core::put_blob`], of what people write and have erased: if no record comes to name it, the next start
-    /// removes it.
+    /// As [`Core::put_blob`], of what people write or machines show, which may have to be erased: if no record comes to name
+    /// it, the next start removes it.
     pub(crate) async fn put_intended(
         &self,
         bytes: Vec<u8>,

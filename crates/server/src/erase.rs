@@ -14,6 +14,7 @@ use crate::state::State;
 use facts::{Finding, Timestamp};
 use ledger::body::Erasure;
 use ledger::{Commitment, HexDigest};
+use ledger_store::Intended;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -63,6 +64,25 @@ impl Contents {
 pub(crate) struct Naming {
     core: Arc<Core>,
     contents: Vec<HexDigest>,
+    /// What of them was not there before.
+    intended: Vec<Intended>,
+}
+
+impl Naming {
+    /// Keeps `many`, which have to be among what it holds. If no record comes to name them, the next start removes them.
+    pub(crate) async fn keep(&mut self, many: Vec<Vec<u8>>) -> Result<(), Refusal> {
+        let intended = self.core.put_all_intended(many).await?;
+        self.intended.extend(intended);
+        Ok(())
+    }
+
+    /// The record that names them stands.
+    pub(crate) async fn recorded(mut self) {
+        let intended = std::mem::take(&mut self.intended);
+        if !intended.is_empty() {
+            self.core.named(intended).await;
+        }
+    }
 }
 
 impl Drop for Naming {
@@ -79,6 +99,7 @@ pub(crate) async fn naming(core: &Arc<Core>, contents: Vec<HexDigest>) -> Naming
     Naming {
         core: Arc::clone(core),
         contents,
+        intended: Vec::new(),
     }
 }
 

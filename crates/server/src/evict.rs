@@ -94,12 +94,13 @@ async fn evict_known(
         .iter()
         .map(|(_, bytes)| HexDigest::of(bytes))
         .collect();
-    let _naming = erase::naming(core, named).await;
+    // Where the record has to wait, none comes to name it; which it was, the next start sees.
+    let mut naming = erase::naming(core, named).await;
     let mut kept = Vec::new();
     for (kind, bytes) in evidence.into_iter().filter(|(_, bytes)| !bytes.is_empty()) {
         let digest = attest::Evidence::new(kind, bytes.as_slice()).digest();
-        match core.put_blob(bytes).await {
-            Ok(_) => kept.push(digest),
+        match naming.keep(vec![bytes]).await {
+            Ok(()) => kept.push(digest),
             Err(refusal) => tracing::error!(%refusal, node, "the evidence is not kept"),
         }
     }

@@ -300,14 +300,15 @@ pub(crate) async fn admit_node(
     let facts = Arc::new(claims(&admission.verdict)?);
     let blob = serde_json::to_vec(facts.as_ref())
         .map_err(|error| Refusal::internal("writing facts", &error))?;
-    let _naming = crate::erase::naming(core, vec![HexDigest::of(&blob)]).await;
-    let blob = core.put_blob(blob).await?;
+    let mut naming = crate::erase::naming(core, vec![HexDigest::of(&blob)]).await;
+    let named = body::BlobRef::of(&blob);
+    naming.keep(vec![blob]).await?;
     let next = u64::from(!admission.repeats);
     let generation = known.as_ref().map_or(1, |node| node.generation + next);
 
     let by_node = |record: ledger::RecordBuilder| draft(record.actor(id.as_str(), &admission.auth));
     let mut drafts = admission.before;
-    let verdict = verdict_body(id.as_str(), &admission.verdict, Some(blob));
+    let verdict = verdict_body(id.as_str(), &admission.verdict, Some(named));
     let at = drafts.len();
     let mut record = verdict.record();
     if let Some(estate) = admission.estate {
@@ -316,6 +317,7 @@ pub(crate) async fn admit_node(
     let record = record.actor(id.as_str(), &admission.auth).draft();
     drafts.push(record.map_err(|error| verdict_too_large(&error))?);
     let committed = core.append(drafts).await?;
+    naming.recorded().await;
     let verdict_index = committed
         .get(at)
         .map(ledger_store::Committed::index)

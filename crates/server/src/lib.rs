@@ -78,7 +78,7 @@ pub use config::{
 };
 pub use past::Past;
 pub use start::{
-    Checked, NewLog, Prune, Pruning, Rebuild, Rebuilt, Running, Snapshotted, StartError, Why,
-    check_snapshots, new_log, prune, rebuild, rebuild_from_first, rebuild_state, run, snapshot,
-    start, state_digest,
+    Checked, NewLog, Prune, PruneBounds, Pruning, Rebuild, Rebuilt, Running, Snapshotted,
+    StartError, Why, check_snapshots, new_log, prune, prune_within, rebuild, rebuild_from_first,
+    rebuild_state, run, snapshot, start, state_digest,
 };

@@ -5,6 +5,7 @@
 //! Not what somebody may want to know of the past: that is for whoever has the copy.
 
 use crate::state::State;
+use ledger::Record;
 use ledger::pack::grounds;
 use ledger_store::{Reader, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,16 +88,29 @@ pub(crate) fn roots(state: &State) -> Needed {
 /// # Errors
 /// If a record cannot be read; one that an earlier pruning has taken was not needed then, and is not now.
 pub(crate) fn below(state: &State, reader: &Reader, minimum: u64) -> Result<Needed, StoreError> {
+    let read = |index| match reader.record(index) {
+        Err(StoreError::Pruned { .. }) => Ok(None),
+        read => read.map(Some),
+    };
+    rested_on(state, reader.size(), minimum, read)
+}
+
+/// As [`below`], of a ledger of `size` records that are got by `read`; of one that it has not, nothing is said.
+pub(crate) fn rested_on<E: From<StoreError>>(
+    state: &State,
+    size: u64,
+    minimum: u64,
+    read: impl Fn(u64) -> Result<Option<Record>, E>,
+) -> Result<Needed, E> {
     let roots = roots(state);
     let mut open: Vec<(u64, &'static str)> = roots.iter().map(|(at, what)| (*at, *what)).collect();
     let (mut seen, mut needed) = (BTreeSet::new(), Needed::new());
     while let Some((index, what)) = open.pop() {
-        if index >= reader.size() || !seen.insert(index) {
+        if index >= size || !seen.insert(index) {
             continue;
         }
-        let record = match reader.record(index) {
-            Err(StoreError::Pruned { .. }) => continue,
-            read => read?,
+        let Some(record) = read(index)? else {
+            continue;
         };
         if index < minimum {
             needed.insert(index, roots.get(&index).copied().unwrap_or(what));
@@ -109,10 +123,14 @@ pub(crate) fn below(state: &State, reader: &Reader, minimum: u64) -> Result<Need
 
 /// A record that is needed and neither there nor kept, after a pruning.
 pub(crate) fn missing(state: &State, reader: &Reader) -> Option<(u64, &'static str)> {
-    let pruned = reader.pruned()?;
+    let lacking = lacking(roots(state), reader);
+    lacking.into_iter().next()
+}
+
+/// Of `needed`, what is gone and not kept beside what is left.
+pub(crate) fn lacking(mut needed: Needed, reader: &Reader) -> Needed {
+    let minimum = reader.pruned().map_or(0, |pruned| pruned.minimum);
     let beside = reader.kept_beside();
-    let mut needed = roots(state).into_iter();
-    needed.find(|(index, _)| {
-        (1..pruned.minimum).contains(index) && beside.binary_search(index).is_err()
-    })
+    needed.retain(|index, _| (1..minimum).contains(index) && beside.binary_search(index).is_err());
+    needed
 }

@@ -9,7 +9,7 @@ mod snapshot;
 pub use new_log::{NewLog, Why, new_log};
 pub(crate) use open::LARGEST_BLOB;
 pub use open::StartError;
-pub use prune::{Prune, Pruning, prune};
+pub use prune::{Prune, PruneBounds, Pruning, prune, prune_within};
 pub use serve::{Running, run, start};
 pub(crate) use serve::{document_bytes, take_up};
 pub use snapshot::{

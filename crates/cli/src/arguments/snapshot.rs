@@ -15,8 +15,8 @@ pub struct RebuildArguments {
     /// Change nothing: compare the snapshots with what the records of --copy give; the server may run
     #[arg(long, requires = "copy")]
     pub check: bool,
-    /// A copy of the data directory that has every record: snapshots are compared with what its records give, and
-    /// those whose blob is lost are made again
+    /// A copy of the data directory that has every record: snapshots are compared with what its records give, those
+    /// whose blob is lost are made again, and so is the file `apart` of a pruned ledger
     #[arg(long, value_name = "DIR")]
     pub copy: Option<PathBuf>,
 }
@@ -33,7 +33,7 @@ pub struct ServerPruneArguments {
     #[arg(long, value_name = "TEXT", value_parser = super::reason)]
     pub reason: String,
     /// A copy of the data directory that has every record which goes; without it, one of `witnesses.mirrors` is
-    /// asked, and has to show them
+    /// asked, and has to show each of them
     #[arg(long, value_name = "DIR")]
     pub copy: Option<PathBuf>,
     /// Do it; there is no way back

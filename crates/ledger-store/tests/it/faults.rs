@@ -374,17 +374,19 @@ fn a_blob_that_no_record_names_yet_is_found_wherever_its_put_was_cut_short() {
             let disk = MemoryDisk::default();
             let blobs = open(&disk);
             disk.fail(after, fault);
-            let put = blobs.put_intended(b"login", 7);
+            let bodies: [&[u8]; 2] = [b"login", b"quote"];
+            let put = blobs.put_all_intended(&bodies, 7);
             for dice in [0, 1, 2, 3] {
                 let blobs = open(&disk.crash(|_| dice));
-                let there = blobs.get(&HexDigest::of(b"login")).unwrap().is_some();
                 let intended = blobs.intended().unwrap();
-                assert!(
-                    !there || intended.len() == 1,
-                    "{fault:?} {after}: nobody knows of it"
-                );
+                for sha256 in bodies.map(HexDigest::of) {
+                    let known = intended.iter().any(|one| one.sha256 == sha256);
+                    let there = blobs.get(&sha256).unwrap().is_some();
+                    assert!(!there || known, "{fault:?} {after}: nobody knows of it");
+                }
                 for one in &intended {
-                    assert_eq!((one.sha256, one.from), (HexDigest::of(b"login"), 7));
+                    assert!(bodies.map(HexDigest::of).contains(&one.sha256));
+                    assert_eq!(one.from, 7);
                     blobs.settle(one).unwrap();
                 }
                 assert!(blobs.intended().unwrap().is_empty());

@@ -13,6 +13,7 @@
     )
 )]
 
+mod age;
 mod fault_disk;
 mod faults;
 mod kill;

@@ -9,6 +9,7 @@ use ledger::merkle::{leaf_hash, verify_consistency, verify_inclusion};
 use ledger::tile::{Kind, TilePath};
 use ledger::{Base64, Code as _, Draft, LedgerKey};
 use ledger_store::{Disk, Folder, Ledger, Options, Pruned, Reader, StoreError};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -259,6 +260,42 @@ fn what_is_needed_still_is_kept_and_nothing_else() {
     assert!(ledger.reader().kept_beside().is_empty());
     let error = ledger.reader().record(300).unwrap_err();
     assert_eq!(error.code(), "LEDGER-PRUNED");
+}
+
+/// A folder restored without its file `apart` has what lives of it again from a copy, and takes nothing else.
+#[test]
+fn what_was_kept_and_is_lost_is_kept_again_and_nothing_else() {
+    let (dir, signer) = (tempfile::tempdir().unwrap(), signer());
+    let ledger = open(dir.path(), &signer).unwrap();
+    fill(&ledger, 1_200);
+    let [three, seven] = [3, 700].map(|index| ledger.reader().record(index).unwrap().into_bytes());
+    let keep = |ledger: &Ledger, index: u64, record: &[u8]| {
+        ledger.keep_beside(BTreeMap::from([(index, record.to_vec())]))
+    };
+    let refused = keep(&ledger, 3, &three).unwrap_err();
+    assert_eq!(refused.code(), "LEDGER-PRUNE");
+    prune_but(&ledger, 800, &[3, 700]).unwrap().unwrap();
+    ledger.close().unwrap();
+    let apart = dir.path().join("apart");
+    let before = std::fs::read(&apart).unwrap();
+    std::fs::remove_file(&apart).unwrap();
+    let ledger = open(dir.path(), &signer).unwrap();
+    // In the place of another, the first one, and one that is in a segment.
+    let begin = ledger.reader().record(0).unwrap().into_bytes();
+    let there = ledger.reader().record(900).unwrap().into_bytes();
+    for (index, record) in [(3, &seven), (4, &three), (0, &begin), (900, &there)] {
+        keep(&ledger, index, record).unwrap_err();
+        assert!(!apart.exists(), "record {index}");
+    }
+    keep(&ledger, 700, &seven).unwrap();
+    assert_eq!(ledger.reader().kept_beside(), [700]);
+    keep(&ledger, 3, &three).unwrap();
+    assert_eq!(ledger.reader().kept_beside(), [3, 700]);
+    assert_eq!(text_of(ledger.reader(), 3), "3");
+    ledger.close().unwrap();
+    assert_eq!(std::fs::read(&apart).unwrap(), before);
+    let folder = Folder::open(dir.path()).unwrap();
+    assert_eq!(folder.reader().kept_beside(), [3, 700]);
 }
 
 /// As [`cut_short_at_each_step_it_is_done_or_not_done`], of a ledger that was pruned before: what was kept then is kept

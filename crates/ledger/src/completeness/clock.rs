@@ -13,11 +13,11 @@ const GENTLY: i128 = 1_000;
 
 /// Of one run, whose records may come in another order than they were stamped in.
 #[derive(Debug, Default)]
-pub(super) struct Clock(Option<Stamp>);
+pub struct Clock(Option<Stamp>);
 
 impl Clock {
     /// What a step looks like, if one came before this record. `begins`: another process, with another clock.
-    pub(super) fn take(&mut self, now: Stamp, begins: bool) -> Option<String> {
+    pub fn take(&mut self, now: Stamp, begins: bool) -> Option<String> {
         let before = self.0.replace(now)?;
         if begins {
             return None;

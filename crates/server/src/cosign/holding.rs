@@ -1,5 +1,6 @@
 //! Whether a mirror has the first records of this ledger now, asked of it as by any reader, before they go here. A line
-//! that was kept says what somebody had once; and a witness that is no mirror signs too.
+//! that was kept says what somebody had once; and a witness that is no mirror signs too. All that goes is read there: a
+//! mirror that has lost one bundle shows the same checkpoint as one that has all.
 
 use super::{Asked, addresses};
 use crate::config;
@@ -9,10 +10,13 @@ use ledger::tile::{Kind, TilePath, WIDTH};
 use ledger::witness::origin_hash;
 use ledger::{Checkpoint, CosignerKey, LedgerKey, Note, decode_bundle};
 use ledger_store::Reader;
+use std::cell::Cell;
 use std::time::Duration;
 
-/// Bundles that are read of it, about: evenly over all that goes, and the last one.
-const MOST_READ: u64 = 64;
+/// How often a bundle is asked for, of which no whole answer comes: who reads for hours begins not anew for that.
+const TRIES: u32 = 4;
+/// Before the third time it waits so long, and before the fourth twice that.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Where a mirror that stands beside a witness is read, and one that stands alone.
 const PLACES: [&str; 2] = ["/mirror", ""];
 
@@ -24,14 +28,25 @@ struct Wanted<'a> {
     minimum: u64,
     /// One answer has so long.
     within: Duration,
+    /// Hears how many of them were read.
+    told: &'a (dyn Fn(u64) + Sync),
 }
 
-/// One of `settings.mirrors` that has the records below `minimum`, in words; else, why each has not. Blocks.
+/// What is still to be read, of so many bundles.
+struct Left {
+    bundles: u64,
+    next: Cell<u64>,
+    read: Cell<u64>,
+}
+
+/// One of `settings.mirrors` that has the records below `minimum`, which is a multiple of 256, in words; else, why each
+/// has not. Every one is read there, and `told` how many were. Blocks for as long as that takes.
 pub(crate) fn holding(
     settings: &config::Witnesses,
     reader: &Reader,
     key: &LedgerKey,
     minimum: u64,
+    told: &(dyn Fn(u64) + Sync),
 ) -> Result<Result<String, String>, Finding> {
     let policy = settings.read(key).map_err(|error| error.finding())?;
     let asked = addresses(settings, &policy)?;
@@ -41,6 +56,7 @@ pub(crate) fn holding(
         key,
         minimum,
         within,
+        told,
     };
     // On a thread of its own: whoever calls may be on one that drives others.
     let asking = || {
@@ -82,20 +98,52 @@ impl Wanted<'_> {
         let path = format!("{under}/checkpoint");
         let note = asked.address.read(&path, self.within).await?;
         let size = self.head(&note, mirror)?;
-        let bundles = self.minimum.div_ceil(WIDTH);
-        let (step, last) = (
-            bundles.div_ceil(MOST_READ).max(1),
-            bundles.saturating_sub(1),
-        );
-        let mut read = 0_u64;
-        for index in (0..bundles).filter(|index| index % step == 0 || *index == last) {
-            self.bundle(&under, index, asked).await?;
-            read = read.saturating_add(1);
-        }
+        let left = Left {
+            bundles: self.minimum.div_ceil(WIDTH),
+            next: Cell::new(0),
+            read: Cell::new(0),
+        };
+        // Whoever is far away answers some while others are on their way. Each holds one bundle.
+        let lane = || self.lane(&under, &left, asked);
+        tokio::try_join!(
+            lane(),
+            lane(),
+            lane(),
+            lane(),
+            lane(),
+            lane(),
+            lane(),
+            lane()
+        )?;
         Ok(format!(
-            "at the mirror {}, which has {size} records: {read} of their {bundles} bundles were read there",
-            mirror.name()
+            "at the mirror {}, which has {size} records: all of the first {} were read there",
+            mirror.name(),
+            self.minimum
         ))
+    }
+
+    /// Reads what is left, one bundle after the other.
+    async fn lane(&self, under: &str, left: &Left, asked: &Asked) -> Result<(), String> {
+        while left.next.get() < left.bundles {
+            let index = left.next.get();
+            left.next.set(index.saturating_add(1));
+            self.bundle(under, index, asked).await?;
+            left.read.set(left.read.get().saturating_add(1));
+            (self.told)(left.read.get().saturating_mul(WIDTH));
+        }
+        Ok(())
+    }
+
+    async fn read(&self, path: &str, asked: &Asked) -> Result<Vec<u8>, String> {
+        let mut tried = 1;
+        loop {
+            let came = asked.address.read(path, self.within).await;
+            if came.is_ok() || tried == TRIES {
+                return came;
+            }
+            tokio::time::sleep(PAUSE * (tried - 1)).await;
+            tried += 1;
+        }
     }
 
     /// How many records it says to have, under its line and the ledger's.
@@ -127,7 +175,7 @@ impl Wanted<'_> {
             return Err(format!("there is no bundle {index}"));
         };
         let path = format!("{under}/{entries}");
-        let bytes = asked.address.read(&path, self.within).await?;
+        let bytes = self.read(&path, asked).await?;
         let records = decode_bundle(&bytes, usize::from(entries.width()));
         let records = records.map_err(|error| facts::with_causes(&error))?;
         let given: Vec<u8> = records.into_iter().flat_map(leaf_hash).collect();

@@ -158,7 +158,9 @@ pub(super) async fn join(
         counted: None,
         estate: Some(evidence.estate),
     };
-    admit_node(core, admission).await
+    let joined = admit_node(core, admission).await?;
+    evidence.naming.recorded().await;
+    Ok(joined)
 }
 
 /// An enclave takes no other machine's name, nor that of an enclave of another kind or below another root: names of

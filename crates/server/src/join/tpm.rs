@@ -214,6 +214,7 @@ pub(super) async fn join(
         estate: Some(evidence.estate),
     };
     let joined = admit_node(core, admission).await?;
+    evidence.naming.recorded().await;
     attesting::stands(core, &name, proved);
     Ok(joined)
 }

@@ -95,7 +95,7 @@ pub(super) async fn renew(
     }
     let mut standing = None;
     // Until the verdict is recorded.
-    let _naming;
+    let mut naming = None;
     let admission = match (by_tpm, request.tpm) {
         _ if by_enclave => {
             let Some(answer) = request.enclave else {
@@ -115,7 +115,7 @@ pub(super) async fn renew(
                 )));
             }
             let auth = enclave_auth(&evidence);
-            _naming = evidence.naming;
+            naming = Some(evidence.naming);
             Admission {
                 name: name.clone(),
                 auth,
@@ -166,7 +166,7 @@ pub(super) async fn renew(
             }
             standing = Some(evidence.standing());
             let counted = evidence.counted();
-            _naming = evidence.naming;
+            naming = Some(evidence.naming);
             Admission {
                 name: name.clone(),
                 key,
@@ -207,6 +207,9 @@ pub(super) async fn renew(
         },
     };
     let renewed = admit_node(core, admission).await?;
+    if let Some(naming) = naming {
+        naming.recorded().await;
+    }
     if let Some(proved) = standing {
         crate::attesting::stands(core, name, proved);
     }

@@ -14,8 +14,9 @@ use crypto::{Custody, SecretBytes};
 use custody::{Alone, FileCustody, FileCustodyError, LedgerKeys};
 use facts::Finding;
 use identity::AuthorityError;
-use ledger::{LedgerSigner, Record, RecordError};
-use ledger_store::{Blobs, Ledger, Options, Reader, RealDisk, StoreError};
+use ledger::{HexDigest, LedgerSigner, Record, RecordError};
+use ledger_store::{Blobs, Intended, Ledger, Options, Reader, RealDisk, StoreError};
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -339,33 +340,47 @@ pub(super) fn blobs(config: &Config) -> Result<Blobs, StartError> {
 
 /// Removes what was put for records that never came: nobody could erase it, since no record names it.
 fn unnamed(blobs: &Blobs, reader: &Reader) -> Result<u64, StartError> {
-    let mut removed = 0;
-    for one in blobs.intended()? {
-        // Of a ledger that was rolled back nothing is known of what came behind.
-        if one.from > reader.size() {
-            continue;
+    let size = reader.size();
+    // Of a ledger that was rolled back nothing is known of what came behind.
+    let intended = blobs.intended()?.into_iter();
+    let intended: Vec<Intended> = intended.filter(|one| one.from <= size).collect();
+    let Some(mut index) = intended.iter().map(|one| one.from).min() else {
+        return Ok(0);
+    };
+    let mut unnamed: HashMap<Vec<u8>, u64> = HashMap::new();
+    for one in &intended {
+        unnamed.insert(one.sha256.to_string().into_bytes(), one.from);
+    }
+    while index < size && !unnamed.is_empty() {
+        index = reader.next_there(index);
+        let records = reader.read(index..size)?;
+        if records.is_empty() {
+            break;
         }
-        let name = one.sha256.to_string();
-        let (mut index, mut named) = (one.from, false);
-        while index < reader.size() && !named {
-            index = reader.next_there(index);
-            let records = reader.read(index..reader.size())?;
-            if records.is_empty() {
-                break;
+        for record in records {
+            for name in digests(&record) {
+                if unnamed.get(name).is_some_and(|from| *from <= index) {
+                    unnamed.remove(name);
+                }
             }
-            let has = |record: &Vec<u8>| {
-                let mut windows = record.windows(name.len());
-                windows.any(|window| window == name.as_bytes())
-            };
-            named = records.iter().any(has);
-            index = index.saturating_add(u64::try_from(records.len()).unwrap_or(u64::MAX));
+            index = index.saturating_add(1);
         }
-        if !named {
-            removed += blobs.remove_all(&[one.sha256])?;
-        }
-        blobs.settle(&one)?;
+    }
+    let gone = intended.iter().map(|one| one.sha256);
+    let gone = gone.filter(|sha256| unnamed.contains_key(sha256.to_string().as_bytes()));
+    let removed = blobs.remove_all(&gone.collect::<Vec<HexDigest>>())?;
+    for one in &intended {
+        blobs.settle(one)?;
     }
     Ok(removed)
+}
+
+/// Whatever of a record may be the name of a blob.
+fn digests(record: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const DIGITS: usize = 64;
+    let digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let runs = record.split(move |byte| !digit(byte));
+    runs.flat_map(|run| run.windows(DIGITS))
 }
 
 fn open_custody(config: &CustodyConfig) -> Result<FileCustody, StartError> {
@@ -408,17 +423,21 @@ fn all_there(state: &State, reader: &Reader) -> Result<(), StartError> {
     let Some((index, what)) = needed::missing(state, reader) else {
         return Ok(());
     };
-    Err(StartError::Refused(
-        Finding::new(
-            "SERVER-KEPT",
-            "a record that is needed still was pruned, and is not kept beside what is left",
-        )
-        .expected(format!(
-            "record {index}, for {what}, in the file `apart` of the ledger's folder"
-        ))
-        .observed(format!("{} records there", reader.kept_beside().len()))
-        .next("restore that file from a backup of the data directory of after the pruning"),
+    let seen = format!("{} records there", reader.kept_beside().len());
+    Err(StartError::Refused(unkept(index, what, seen)))
+}
+
+/// A record is needed that a pruning has taken.
+pub(super) fn unkept(index: u64, what: &str, seen: String) -> Finding {
+    Finding::new(
+        "SERVER-KEPT",
+        "a record that is needed still was pruned, and is not kept beside what is left",
+    )
+    .expected(format!(
+        "record {index}, for {what}, in the file `apart` of the ledger's folder"
     ))
+    .observed(seen)
+    .next("with the server stopped, restore that file from a backup of the data directory of after the pruning; or make it again from a copy of the ledger: trilith server rebuild-state --config FILE --copy FOLDER")
 }
 
 struct CaughtUp {

@@ -2,25 +2,27 @@
 //! stands in for what they say. Decision 0032.
 //!
 //! Order: the snapshot's blob, then what is needed still beside the segments, then the `snapshot` and `retention` records
-//! in one commit, and only then segments. INVARIANT: nothing is gone before a copy of it was read as a whole, or a mirror
-//! that the policy names has shown a head with it and, of its bundles, a sample that was read there.
+//! in one commit, and only then segments. INVARIANT: nothing is gone before all of it was read, now, in a copy or at a
+//! mirror that the policy names.
 
-use super::open::{Opened, StartError};
+use super::open::{LARGEST_BLOB, Opened, StartError};
 use super::snapshot::{self, Copied};
 use crate::config::Config;
 use crate::{cosign, needed, snapshots};
 use facts::{Finding, Timestamp};
+use ledger::Frontier;
 use ledger::body::{self, Body as _};
 use ledger::merkle::leaf_hash;
-use ledger::{Frontier, Record};
-use ledger_store::{Reader, StoreError};
+use ledger_store::{KEPT_BESIDE, Old, Reader, StoreError};
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Nothing younger may go, whatever is asked: monitors and exporters that follow the folder get so much time.
 const LEAST_MS: u64 = 24 * 60 * 60 * 1000;
-/// Records looked at together.
-const CHUNK: u64 = 4_096;
+/// Whoever hears how far it is hears it each time so many were read.
+const TOLD: u64 = 65_536;
+/// Bytes beside each record that is kept.
+const KEPT_HEAD: u64 = 12;
 const LONGEST_PLACE: usize = 256;
 
 /// What is asked for.
@@ -37,6 +39,29 @@ pub struct Prune<'a> {
     /// Do it; else only say what would go.
     pub really: bool,
 }
+
+/// How much may be kept, and who hears how far it is.
+#[derive(Clone, Copy)]
+pub struct PruneBounds<'a> {
+    /// Bytes of records that are kept beside what stays.
+    pub kept_bytes: u64,
+    /// Bytes of the snapshot.
+    pub snapshot_bytes: u64,
+    /// Hears, now and then, how many of what goes were read where they stay, and of how many.
+    pub told: &'a (dyn Fn(u64, u64) + Sync),
+}
+
+impl Default for PruneBounds<'_> {
+    fn default() -> Self {
+        Self {
+            kept_bytes: wide(KEPT_BESIDE),
+            snapshot_bytes: wide(LARGEST_BLOB),
+            told: &untold,
+        }
+    }
+}
+
+const fn untold(_read: u64, _of: u64) {}
 
 /// What goes, or would.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,9 +87,21 @@ pub struct Pruning {
 /// Prunes the ledger of a server that does not run.
 ///
 /// # Errors
-/// `PRUNE-YOUNG`, `PRUNE-NOTHING`, `PRUNE-NOT-COPIED`, `PRUNE-HELD`, `LEDGER-PRUNE`, `SNAPSHOT-COPY`; those of opening what is on disk,
-/// and of a server that may not sign.
+/// `PRUNE-YOUNG`, `PRUNE-NOTHING`, `PRUNE-CLOCK`, `PRUNE-NOT-COPIED`, `PRUNE-HELD`, `LEDGER-PRUNE`, `SNAPSHOT-COPY`,
+/// `SNAPSHOT-LARGE`; those of opening what is on disk, and of a server that may not sign.
 pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
+    prune_within(config, ask, &PruneBounds::default())
+}
+
+/// As [`prune`], within these bounds.
+///
+/// # Errors
+/// As [`prune`].
+pub fn prune_within(
+    config: &Config,
+    ask: &Prune<'_>,
+    bounds: &PruneBounds<'_>,
+) -> Result<Pruning, StartError> {
     config.check()?;
     let youngest = ask.now.as_millis().saturating_sub(LEAST_MS);
     if ask.before.as_millis() > youngest {
@@ -78,9 +115,14 @@ pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
     let opened = Opened::open(config, None)?;
     snapshot::may_sign(config, &opened)?;
     let reader = opened.ledger.reader().clone();
-    let old = older(&reader, ask.before.as_millis())?;
-    let prunable = opened.ledger.prunable(old)?.ok_or_else(|| {
-        StartError::Refused(
+    let old = reader.older(u64::MAX, ask.before.as_millis())?;
+    let Some(prunable) = opened.ledger.prunable(old.records)? else {
+        // By their own clock there are some.
+        if opened.ledger.prunable(old.stamped)?.is_some() {
+            return Err(by_a_wrong_clock(ask, &old));
+        }
+        let old = old.records;
+        return Err(StartError::Refused(
             Finding::new("PRUNE-NOTHING", "there is no whole segment of such records")
                 .expected(format!("records before {}", ask.before))
                 .observed(format!(
@@ -88,10 +130,15 @@ pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
                     reader.size()
                 ))
                 .next("prune later: segments of 64 MiB go as a whole"),
-        )
-    })?;
+        ));
+    };
     let minimum = prunable.minimum;
-    let holder = holder(config, &opened, ask.copy, minimum)?;
+    let told = |read: u64| {
+        if read % TOLD == 0 || read == minimum {
+            (bounds.told)(read, minimum);
+        }
+    };
+    let holder = holder(config, &opened, ask.copy, (minimum, &told))?;
     let needed = needed::below(&opened.state, &reader, minimum)?;
     let mut pruning = Pruning {
         origin: opened.ledger.origin().to_string(),
@@ -103,6 +150,7 @@ pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
         holder,
         records: None,
     };
+    bounds.hold(&pruning)?;
     if !ask.really {
         opened.ledger.close()?;
         return Ok(pruning);
@@ -135,6 +183,44 @@ pub fn prune(config: &Config, ask: &Prune<'_>) -> Result<Pruning, StartError> {
     snapshot::remember(&opened)?;
     opened.ledger.close()?;
     Ok(pruning)
+}
+
+impl PruneBounds<'_> {
+    /// Refuses what would be kept, if it is too much. Nothing is begun by then.
+    fn hold(&self, pruning: &Pruning) -> Result<(), StartError> {
+        let many: u64 = pruning.kept.values().sum();
+        let bytes = pruning
+            .kept_bytes
+            .saturating_add(many.saturating_mul(KEPT_HEAD));
+        if bytes > self.kept_bytes {
+            let most = self.kept_bytes;
+            let what = format!("{many} records of {bytes} bytes, and at most {most} are kept");
+            return Err(held(pruning, &what));
+        }
+        if pruning.snapshot_bytes > self.snapshot_bytes {
+            return Err(snapshot::too_large(
+                pruning.snapshot_bytes,
+                self.snapshot_bytes,
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// More say to be old than are known to be.
+fn by_a_wrong_clock(ask: &Prune<'_>, old: &Old) -> StartError {
+    StartError::Refused(
+        Finding::new(
+            "PRUNE-CLOCK",
+            "the clock was set over records that say to be old: how old they are is not known",
+        )
+        .expected(format!("a whole segment of records that were made before {}", ask.before))
+        .observed(format!(
+            "{} records say so, and of {} it is known",
+            old.stamped, old.records
+        ))
+        .next("prune when a record behind them, later than all before, is old enough: docs/operate/pruning.md; trilith ledger completeness --folder DIR tells where the clock was set"),
+    )
 }
 
 fn held(pruning: &Pruning, what: &str) -> StartError {
@@ -178,7 +264,7 @@ fn holder(
     config: &Config,
     opened: &Opened,
     copy: Option<&Path>,
-    minimum: u64,
+    (minimum, told): (u64, &(dyn Fn(u64) + Sync)),
 ) -> Result<String, StartError> {
     let reader = opened.ledger.reader();
     if let Some(path) = copy {
@@ -191,8 +277,9 @@ fn holder(
             ));
         }
         let mut frontier = Frontier::new();
-        copy.show(0..minimum, |_, bytes| {
+        copy.show(0..minimum, |index, bytes| {
             frontier.push(leaf_hash(&bytes));
+            told(index.saturating_add(1));
             Ok(())
         })?;
         copy.same(reader, minimum, frontier.root())?;
@@ -218,7 +305,7 @@ fn holder(
         return Err(not_copied(minimum, what.to_owned()));
     };
     let key = opened.ledger.key();
-    let held = cosign::holding(witnesses, reader, key, minimum);
+    let held = cosign::holding(witnesses, reader, key, minimum, told);
     held.map_err(StartError::Refused)?
         .map_err(|what| not_copied(minimum, what))
 }
@@ -232,21 +319,4 @@ fn not_copied(minimum: u64, what: String) -> StartError {
             .observed(what)
             .next("copy the data directory elsewhere and name it with --copy FOLDER; or see to it that the mirror answers, and let the server run until it has cosigned"),
     )
-}
-
-/// How many of the first records are all of before `before`. One that this version cannot read stays.
-fn older(reader: &Reader, before: u64) -> Result<u64, StartError> {
-    let mut at = reader.pruned().map_or(0, |pruned| pruned.minimum);
-    loop {
-        let records = reader.read(at..at.saturating_add(CHUNK))?;
-        if records.is_empty() {
-            return Ok(at);
-        }
-        for bytes in records {
-            match Record::parse(&bytes) {
-                Ok(record) if record.stamp().wall < before => at = at.saturating_add(1),
-                _ => return Ok(at),
-            }
-        }
-    }
 }

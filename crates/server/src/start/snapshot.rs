@@ -1,16 +1,18 @@
 //! `trilith server snapshot` and `trilith server rebuild-state`: the state as a blob that the ledger names, and back.
 
-use super::open::{self, Base, Opened, StartError};
+use super::open::{self, Base, Opened, Opening, StartError};
 use super::{Rebuilt, serve};
 use crate::config::Config;
 use crate::cosign::Shown;
+use crate::needed;
 use crate::signing::Signing;
 use crate::snapshots::{self, Named};
 use crate::state::State;
 use facts::Finding;
 use ledger::merkle::leaf_hash;
-use ledger::{Digest, Draft, Frontier, HexDigest, Record, RecordBuilder};
+use ledger::{Digest, Draft, Frontier, HexDigest, Record, RecordBuilder, body};
 use ledger_store::{BlobFolder, Committed, Folder, Reader, StoreError};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -97,19 +99,25 @@ pub(super) fn make(opened: &Opened) -> Result<RecordBuilder, StartError> {
     let state = &opened.state;
     let root = opened.ledger.reader().root(state.applied())?;
     let bytes = snapshots::bytes_of(state);
+    let wide = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
     let blob = opened.blobs.put(&bytes).map_err(|error| match error {
-        StoreError::BlobTooLarge { length, limit } => StartError::Refused(
-            Finding::new(
-                "SNAPSHOT-LARGE",
-                "the state is larger than a snapshot may be",
-            )
-            .expected(format!("{limit} bytes at most"))
-            .observed(format!("{length} bytes"))
-            .next("take it when fewer SVIDs live: shorten `lifetimes` in server.toml"),
-        ),
+        StoreError::BlobTooLarge { length, limit } => too_large(wide(length), wide(limit)),
         error => error.into(),
     })?;
     Ok(snapshots::record(state, root, blob))
+}
+
+/// A state that is no blob any more.
+pub(super) fn too_large(length: u64, limit: u64) -> StartError {
+    StartError::Refused(
+        Finding::new(
+            "SNAPSHOT-LARGE",
+            "the state is larger than a snapshot may be",
+        )
+        .expected(format!("{limit} bytes at most"))
+        .observed(format!("{length} bytes"))
+        .next("take it when fewer SVIDs live: shorten `lifetimes` in server.toml"),
+    )
 }
 
 /// Refuses where the running server would sign nothing. Asks its witnesses, as that does at its start.
@@ -255,13 +263,22 @@ pub struct Checked {
     pub restored: Vec<u64>,
     /// Of those, the ones whose blob is lost or changed, and was not brought back.
     pub lost: Vec<u64>,
+    /// Records of what was pruned that are kept beside what is left again.
+    pub kept_again: Vec<u64>,
+    /// One of those that has to be kept, is not, and was not brought back; and what it is needed for.
+    pub unkept: Option<(u64, &'static str)>,
 }
 
 impl Checked {
-    /// `SNAPSHOT-LOST` if a snapshot is what the records give, and its blob is not there.
+    /// `SNAPSHOT-LOST` if a snapshot is what the records give, and its blob is not there; `SERVER-KEPT` if a record that is
+    /// needed still is not.
     #[must_use]
     pub fn finding(&self) -> Option<Finding> {
-        let newest = self.lost.last()?;
+        let Some(newest) = self.lost.last() else {
+            return self
+                .unkept
+                .map(|(index, what)| open::unkept(index, what, "it is not there".to_owned()));
+        };
         let indices: Vec<String> = self.lost.iter().map(ToString::to_string).collect();
         Some(
             Finding::new(
@@ -276,8 +293,9 @@ impl Checked {
 }
 
 /// Computes the state from the records of `copy`, a folder with a whole ledger, and compares it with every snapshot that
-/// the server's ledger names; where the copy ends, with what is left in the server's own folder. Changes nothing but that `restore` brings back the blobs that
-/// are lost. The server may run.
+/// the server's ledger names; where the copy ends, with what is left in the server's own folder. Changes nothing but that
+/// `restore` brings back the blobs that are lost, and the records that have to be kept beside what is left; of these the
+/// server must not run. Else it may.
 ///
 /// # Errors
 /// `SNAPSHOT-COPY` if the copy cannot be read, has not all records, or is of another ledger; `SNAPSHOT-FALSE` if a
@@ -294,12 +312,18 @@ pub fn check_snapshots(config: &Config, copy: &Path, restore: bool) -> Result<Ch
         named.push(one);
     }
     named.sort_by_key(|one| (one.body.size.0, one.index));
+    let stands = match reader.pruned() {
+        Some(pruned) => stands_in(reader, pruned.record)?,
+        None => None,
+    };
     let (mut checked, mut state, mut frontier) = (
         Checked {
             records: 0,
             sound: Vec::new(),
             restored: Vec::new(),
             lost: Vec::new(),
+            kept_again: Vec::new(),
+            unkept: None,
         },
         State::default(),
         Frontier::new(),
@@ -328,6 +352,9 @@ pub fn check_snapshots(config: &Config, copy: &Path, restore: bool) -> Result<Ch
             )));
         }
         checked.sound.push(one.index);
+        if Some(one.index) == stands {
+            kept_beside(config, &state, (reader, &copy), restore, &mut checked)?;
+        }
         // What the records give is no help to a server that has no database and no blob.
         if blobs_in(config).get(&one.body.state.sha256)?.is_none() {
             match restore {
@@ -340,6 +367,56 @@ pub fn check_snapshots(config: &Config, copy: &Path, restore: bool) -> Result<Ch
         }
     }
     Ok(checked)
+}
+
+/// Index of the snapshot that stands in for what the `retention` record says to be gone.
+fn stands_in(reader: &Reader, record: u64) -> Result<Option<u64>, StartError> {
+    let body: Result<body::Retention, _> = reader.record(record)?.expect_body();
+    let body = body.map_err(|source| StartError::Record {
+        index: record,
+        source,
+    })?;
+    Ok(body.snapshot.map(|index| index.0))
+}
+
+/// What was needed still when the records went, by the state then: that it is kept beside what is left, or is so again.
+fn kept_beside(
+    config: &Config,
+    state: &State,
+    (reader, copy): (&Reader, &Copied),
+    restore: bool,
+    checked: &mut Checked,
+) -> Result<(), StartError> {
+    let Some(pruned) = reader.pruned() else {
+        return Ok(());
+    };
+    if !restore {
+        checked.unkept = needed::lacking(needed::roots(state), reader)
+            .into_iter()
+            .next();
+        return Ok(());
+    }
+    let read = |index| match reader.record(index) {
+        Err(StoreError::Pruned { .. }) => copy.record(index).map(Some),
+        read => Ok(Some(read?)),
+    };
+    let needed = needed::rested_on(state, reader.size(), pruned.minimum, read)?;
+    let lacking = needed::lacking(needed, reader);
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let mut records = BTreeMap::new();
+    for index in lacking.into_keys() {
+        records.insert(index, copy.record(index)?.into_bytes());
+    }
+    let again = records.keys().copied().collect();
+    // INVARIANT: nobody else has the ledger open, and each is of its tree.
+    let opening = Opening::of(config)?;
+    let ledger = opening.ledger(config, None)?;
+    ledger.keep_beside(records)?;
+    ledger.close()?;
+    checked.kept_again = again;
+    Ok(())
 }
 
 /// Shows the records of `range`, which begins where the copy ends, from the server's own folder. That they are of the
@@ -403,6 +480,12 @@ impl Copied {
         self.folder.reader().size()
     }
 
+    /// One record of it, which its tree has.
+    fn record(&self, index: u64) -> Result<Record, StartError> {
+        let read = self.folder.reader().record(index);
+        read.map_err(|error| unread(&self.path, &facts::with_causes(&error)))
+    }
+
     /// Shows the records of `range`, every one.
     pub(super) fn show(
         &self,
@@ -453,4 +536,26 @@ fn unread(path: &Path, what: &str) -> StartError {
             .observed(format!("{}: {what}", path.display()))
             .next("name the copy of before the first pruning, grown by what came since, with --copy FOLDER: docs/operate/pruning.md"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ledger_store::{Blobs, RealDisk};
+    use std::sync::Arc;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_state_that_is_larger_than_a_blob_may_be_makes_no_snapshot() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = crate::trial::server(dir.path()).await;
+        running.stop().await.unwrap();
+        let config = Config::load(&dir.path().join("server.toml")).unwrap();
+        let mut opened = Opened::open(&config, None).unwrap();
+        make(&opened).map(drop).unwrap();
+        let folder = dir.path().join("small");
+        opened.blobs = Blobs::open(&folder, 64, Arc::new(RealDisk)).unwrap();
+        let refused = make(&opened).map(drop).unwrap_err().finding();
+        assert_eq!(refused.code, "SNAPSHOT-LARGE");
+        assert_eq!(refused.expected.as_deref(), Some("64 bytes at most"));
+    }
 }

@@ -12,10 +12,10 @@ use crypto::Custody as _;
 use custody::FileCustody;
 use facts::Timestamp;
 use ledger::body::{self, Body as _};
-use ledger::{Digest, HexDigest};
+use ledger::{Digest, HexDigest, Stamp};
 use ledger_store::{Blobs, Folder, Ledger, Options, RealDisk};
 use proto::v1;
-use server::{Config, Prune, Pruning, StartError, Why};
+use server::{Config, Prune, PruneBounds, Pruning, StartError, Why};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -275,11 +275,16 @@ async fn a_snapshot_that_cannot_be_used_is_left_aside_and_one_that_is_false_is_f
 
 /// As whoever has its key opens it, with small segments.
 fn server_ledger(scene: &Scene) -> Ledger {
+    ledger_under(scene, ledger_store::system_clock)
+}
+
+fn ledger_under(scene: &Scene, clock: fn() -> Stamp) -> Ledger {
     let keys = scene.fixture.dir.path().join("keys/ledger");
     let signer = FileCustody::open(&keys).unwrap().load("ledger").unwrap();
     let options = Options {
         segment_bytes: 30_000,
         reserve_bytes: 0,
+        clock,
         ..Options::default()
     };
     let dir = scene.data().join("ledger");
@@ -288,7 +293,11 @@ fn server_ledger(scene: &Scene) -> Ledger {
 
 /// Records that say nothing, in small segments.
 fn fill(scene: &Scene, count: u64) {
-    let ledger = server_ledger(scene);
+    fill_under(scene, count, ledger_store::system_clock);
+}
+
+fn fill_under(scene: &Scene, count: u64, clock: fn() -> Stamp) {
+    let ledger = ledger_under(scene, clock);
     let act = body::Admin {
         principal: BY.to_owned(),
         action: "status".to_owned(),
@@ -307,18 +316,25 @@ fn fill(scene: &Scene, count: u64) {
 
 /// A month from now, all that is there is old.
 fn prune(config: &Config, copy: Option<&Path>, really: bool) -> Result<Pruning, StartError> {
+    prune_within(config, copy, really, &PruneBounds::default())
+}
+
+fn prune_within(
+    config: &Config,
+    copy: Option<&Path>,
+    really: bool,
+    bounds: &PruneBounds<'_>,
+) -> Result<Pruning, StartError> {
     let now = Timestamp::now().as_millis();
-    server::prune(
-        config,
-        &Prune {
-            before: Timestamp::from_millis(now + 2 * DAY),
-            reason: "case 7",
-            by: BY,
-            now: Timestamp::from_millis(now + 30 * DAY),
-            copy,
-            really,
-        },
-    )
+    let ask = Prune {
+        before: Timestamp::from_millis(now + 2 * DAY),
+        reason: "case 7",
+        by: BY,
+        now: Timestamp::from_millis(now + 30 * DAY),
+        copy,
+        really,
+    };
+    server::prune_within(config, &ask, bounds)
 }
 
 /// A world whose first part is in a segment that may go.
@@ -359,6 +375,38 @@ async fn what_goes_was_read_from_a_copy_of_this_very_ledger() {
         code(prune(&scene.config, Some(&pruned), true)),
         "SNAPSHOT-COPY"
     );
+}
+
+fn in_1970() -> Stamp {
+    let now = ledger_store::system_clock();
+    Stamp {
+        wall: 60_000 + now.mono / 1_000_000,
+        ..now
+    }
+}
+
+fn in_ten_days() -> Stamp {
+    let now = ledger_store::system_clock();
+    Stamp {
+        wall: now.wall + 10 * DAY,
+        ..now
+    }
+}
+
+/// By their own clock they were old on the day that they were made.
+#[tokio::test(flavor = "multi_thread")]
+async fn young_records_do_not_go_by_a_clock_that_stood_back() {
+    let mut scene = world().await;
+    scene.fixture.stop().await;
+    fill_under(&scene, 1_200, in_1970);
+    fill_under(&scene, 16, in_ten_days);
+    let copied = archive(&scene, "archive");
+    for really in [false, true] {
+        let refused = prune(&scene.config, Some(&copied), really);
+        assert_eq!(code(refused), "PRUNE-CLOCK");
+    }
+    let folder = Folder::open(&scene.data().join("ledger")).unwrap();
+    assert_eq!(folder.reader().pruned(), None);
 }
 
 async fn shown(fixture: &Fixture, index: u64) -> Result<u64, String> {
@@ -427,6 +475,23 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
         plan.kept["machines"] >= 4 && plan.kept["revocations"] >= 1,
         "{plan:?}"
     );
+    // More than may be kept, with what stands before each record; and a snapshot that is too large.
+    let default = PruneBounds::default();
+    let little = PruneBounds {
+        kept_bytes: plan.kept_bytes,
+        ..default
+    };
+    let small = PruneBounds {
+        snapshot_bytes: plan.snapshot_bytes - 1,
+        ..default
+    };
+    for (bounds, refused) in [(little, "PRUNE-HELD"), (small, "SNAPSHOT-LARGE")] {
+        for really in [false, true] {
+            let pruned = prune_within(&config, Some(&copied), really, &bounds);
+            assert_eq!(code(pruned), refused);
+        }
+    }
+    assert!(!scene.data().join("ledger/apart").exists());
     assert_eq!(server::state_digest(&config).unwrap(), before);
 
     // ------------------------------------------------------------ it goes
@@ -500,7 +565,19 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
     let beside = std::fs::read(&apart).unwrap();
     std::fs::remove_file(&apart).unwrap();
     assert_eq!(code(server::state_digest(&config)), "SERVER-KEPT");
-    std::fs::write(&apart, beside).unwrap();
+    // A check says so before a start does, and the copy has it.
+    let checked = server::check_snapshots(&config, &copied, false).unwrap();
+    assert_eq!(checked.finding().unwrap().code, "SERVER-KEPT");
+    assert!(!apart.exists());
+    let again = server::check_snapshots(&config, &copied, true).unwrap();
+    assert_eq!(again.finding(), None);
+    assert!(!again.kept_again.is_empty() && !again.kept_again.contains(&0));
+    assert_eq!(std::fs::read(&apart).unwrap(), beside);
+    assert_eq!(server::rebuild(&config).unwrap().rebuilt, live);
+    for restore in [false, true] {
+        let checked = server::check_snapshots(&config, &copied, restore).unwrap();
+        assert_eq!((checked.finding(), checked.kept_again), (None, Vec::new()));
+    }
 
     // ------------------------------------------------------------ and it goes on
     scene.start().await;

@@ -34,8 +34,9 @@ pub(super) fn snapshot(arguments: &ConfigArgument, global: &Global) -> Result<()
 
 pub(super) fn rebuild(arguments: &RebuildArguments, global: &Global) -> Result<(), Failure> {
     let config = server_config(&arguments.config)?;
+    let mut checked = None;
     if let Some(copy) = &arguments.copy {
-        check(&config, copy, !arguments.check, global)?;
+        checked = Some(check(&config, copy, !arguments.check, global)?);
         if arguments.check {
             return Ok(());
         }
@@ -56,6 +57,8 @@ pub(super) fn rebuild(arguments: &RebuildArguments, global: &Global) -> Result<(
             "snapshot": rebuild.snapshot,
             "from_first_record": arguments.from_first_record,
             "refused": rebuild.refused,
+            "restored": checked.as_ref().map(|checked| &checked.restored),
+            "kept_again": checked.as_ref().map(|checked| &checked.kept_again),
         }));
         return Ok(());
     }
@@ -81,14 +84,15 @@ fn check(
     copy: &Path,
     restore: bool,
     global: &Global,
-) -> Result<(), Failure> {
+) -> Result<server::Checked, Failure> {
     let checked =
         server::check_snapshots(config, copy, restore).map_err(|error| error.finding())?;
     if global.json && !restore {
         output::json(&json!({
             "records": checked.records, "sound": checked.sound, "lost": checked.lost,
+            "unkept": checked.unkept.map(|(index, _)| index),
         }));
-        return whole(&checked);
+        return whole(checked);
     }
     let list = |indices: &[u64]| {
         let words: Vec<String> = indices.iter().map(ToString::to_string).collect();
@@ -107,21 +111,28 @@ fn check(
             list(&checked.restored)
         ));
     }
-    whole(&checked)
+    if !checked.kept_again.is_empty() {
+        output::note(format_args!(
+            "Kept again, in the file `apart` of the ledger's folder: {} records of the copy that something lives by",
+            checked.kept_again.len()
+        ));
+    }
+    whole(checked)
 }
 
-/// A blob that is lost is no harm today, and all of it at the next restore.
-fn whole(checked: &server::Checked) -> Result<(), Failure> {
+/// What is lost is no harm today, and all of it at the next start or restore.
+fn whole(checked: server::Checked) -> Result<server::Checked, Failure> {
     match checked.finding() {
         Some(lost) => Err(Failure::verification(vec![lost])),
-        None => Ok(()),
+        None => Ok(checked),
     }
 }
 
 pub(super) fn prune(arguments: &ServerPruneArguments, global: &Global) -> Result<(), Failure> {
     protected(device::memory::hide())?;
     let config = server_config(&arguments.config)?;
-    let pruning = server::prune(
+    let reading = output::Progress::new("records of what goes were read where they stay");
+    let pruning = server::prune_within(
         &config,
         &server::Prune {
             before: Timestamp::from_millis(arguments.before.0),
@@ -130,6 +141,10 @@ pub(super) fn prune(arguments: &ServerPruneArguments, global: &Global) -> Result
             now: Timestamp::now(),
             copy: arguments.copy.as_deref(),
             really: arguments.yes,
+        },
+        &server::PruneBounds {
+            told: &|read, of| reading.tell(read, of),
+            ..server::PruneBounds::default()
         },
     )
     .map_err(|error| error.finding())?;

@@ -141,9 +141,9 @@ pub(super) async fn prove(
         .and(&warranted::by_enclave(&name, &pool, now));
     let verdict = verdict.resting_on(blobs.iter().map(Blob::digest).collect());
     let named = blobs.iter().map(|blob| HexDigest::of(&blob.bytes));
-    let naming = erase::naming(core, named.collect()).await;
+    let mut naming = erase::naming(core, named.collect()).await;
     let blobs = blobs.into_iter().map(|blob| blob.bytes.into_owned());
-    core.put_blobs(blobs.collect()).await?;
+    naming.keep(blobs.collect()).await?;
     Ok(Evidence {
         verdict,
         key,

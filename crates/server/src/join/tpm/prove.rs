@@ -342,9 +342,9 @@ async fn kept(
         blobs.extend(hardware.blobs);
     }
     let named = blobs.iter().map(|blob| HexDigest::of(&blob.bytes));
-    let naming = erase::naming(core, named.collect()).await;
+    let mut naming = erase::naming(core, named.collect()).await;
     let blobs = blobs.into_iter().map(|blob| blob.bytes.into_owned());
-    core.put_blobs(blobs.collect()).await?;
+    naming.keep(blobs.collect()).await?;
     Ok((verdict, naming))
 }
 

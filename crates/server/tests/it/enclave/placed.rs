@@ -6,6 +6,7 @@ use crate::harness::{PROGRAM, finding, program};
 use crate::tee::facts_of;
 use crate::tee_forged::forge_nitro::text;
 use proto::v1;
+use std::collections::BTreeSet;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_says_what_differs_and_what_would_allow_it() {
@@ -203,6 +204,60 @@ async fn another_enclave_does_not_renew_and_none_takes_another_machines_name() {
         finish.report = honest(asked);
     });
     assert_eq!(finding(&refused.await.err().unwrap()).code, "RENEW-KEY");
+}
+
+/// The names of all blobs, and how many of them await the record that names them.
+fn kept(site: &Site) -> (BTreeSet<String>, usize) {
+    let list = |path: &std::path::Path| -> Vec<std::path::PathBuf> {
+        let Ok(entries) = std::fs::read_dir(path) else {
+            return Vec::new();
+        };
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let blobs = site.fixture.dir.path().join("data/blobs");
+    let (awaiting, unnamed) = (blobs.join("intended"), blobs.join("tmp"));
+    let shards = list(&blobs).into_iter();
+    let shards = shards.filter(|path| *path != awaiting && *path != unnamed);
+    let names = shards.flat_map(|shard| list(&shard));
+    let names = names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+    (names.collect(), list(&awaiting).len())
+}
+
+/// Evidence of an enclave that is refused after it was kept stayed for ever: no record names it, so nobody could have
+/// it erased.
+#[tokio::test(flavor = "multi_thread")]
+async fn evidence_that_no_record_came_to_name_is_gone_after_the_next_start() {
+    let optional = nitro().replacen("kind", "require = false\nkind", 1);
+    let mut site = Site::start(&optional, "").await;
+    site.fixture.join("nitro-lab-nitro-i-0555-enc4567").await;
+    let (before, awaiting) = kept(&site);
+    assert_eq!(awaiting, 0);
+    let taken = site.refused("nitro", |finish, asked| {
+        let mut enclave = of_nitro(asked);
+        enclave.set("module_id", text("i-0555-enc4567"));
+        finish.report = enclave.document();
+    });
+    assert_eq!(taken.await.code, "ENCLAVE-NAME");
+    let (with, awaiting) = kept(&site);
+    let refused: BTreeSet<String> = with.difference(&before).cloned().collect();
+    assert!(
+        !refused.is_empty() && refused.len() == awaiting,
+        "{refused:?}"
+    );
+    // Of one that is admitted all has its record.
+    site.join("nitro", honest).await.unwrap();
+    let (all, awaiting) = kept(&site);
+    assert!(all.len() > with.len() && awaiting == refused.len());
+    let verdicts = site.fixture.records(&["verdict"]).await;
+    let evidence = verdicts.last().unwrap().1["body"]["evidence"].clone();
+    site.fixture.restart().await;
+    let (left, awaiting) = kept(&site);
+    assert_eq!(awaiting, 0);
+    assert!(left.is_disjoint(&refused), "{left:?}");
+    assert!(all.difference(&refused).all(|one| left.contains(one)));
+    for one in evidence.as_array().unwrap() {
+        assert!(left.contains(one["sha256"].as_str().unwrap()), "{one}");
+    }
 }
 
 /// `nitro-lab-nitro-i-0123-enc4567`: of the root `lab-nitro`, and of the root `lab` by a module of its own choice.

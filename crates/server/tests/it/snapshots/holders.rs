@@ -1,6 +1,6 @@
 //! Who has what a pruning takes away: a mirror that shows it now, and a copy that grows with the ledger.
 
-use super::{DAY, archive, blob, code, fill, old_world, prune};
+use super::{DAY, archive, blob, code, fill, old_world, prune, prune_within};
 use crate::harness::finding;
 use crate::packs::{pack, verified};
 use crate::recovering::{Scene, payments};
@@ -13,7 +13,7 @@ use ledger::tile::{Kind, TilePath};
 use ledger::{Cosigner, ForeignCheckpoint, Note};
 use ledger_store::Folder;
 use proto::v1::PackRequest;
-use server::Config;
+use server::{Config, PruneBounds};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -24,6 +24,8 @@ struct Shelf {
     note: Mutex<Option<String>>,
     /// Of a bundle it has something else.
     damaged: Mutex<Option<u64>>,
+    /// This bundle it has not.
+    lost: Mutex<Option<u64>>,
 }
 
 async fn checkpoint(State(shelf): State<Arc<Shelf>>) -> Response {
@@ -38,9 +40,15 @@ async fn tile(
     Path((_, path)): Path<(String, String)>,
 ) -> Response {
     let path: TilePath = format!("tile/{path}").parse().unwrap();
-    let damaged = *shelf.damaged.lock().unwrap();
+    let is = |index: &Mutex<Option<u64>>| {
+        let index = *index.lock().unwrap();
+        index.is_some_and(|index| TilePath::at(Kind::Entries, index, u64::MAX) == Some(path))
+    };
+    if is(&shelf.lost) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
     let mut bytes = shelf.folder.reader().tile(&path).unwrap().unwrap();
-    if damaged.is_some_and(|index| TilePath::at(Kind::Entries, index, u64::MAX) == Some(path)) {
+    if is(&shelf.damaged) {
         bytes[9] ^= 1;
     }
     bytes.into_response()
@@ -53,6 +61,7 @@ impl Shelf {
             folder: Folder::open(&copied.join("ledger")).unwrap(),
             note: Mutex::default(),
             damaged: Mutex::default(),
+            lost: Mutex::default(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -70,6 +79,7 @@ impl Shelf {
 async fn a_mirror_shows_what_goes_now_and_a_line_that_was_kept_counts_for_nothing() {
     let mut scene = old_world().await;
     scene.fixture.stop().await;
+    fill(&scene, 18_000);
     let (shelf, url) = Shelf::open(&scene).await;
     let dir = scene.fixture.dir.path();
     let cosigner = |name: &str| {
@@ -126,15 +136,29 @@ async fn a_mirror_shows_what_goes_now_and_a_line_that_was_kept_counts_for_nothin
     }
     *shelf.note.lock().unwrap() = Some(cosigned(&[&mirror]));
     let plan = prune(&config, None, false).unwrap();
-    *shelf.damaged.lock().unwrap() = Some(plan.minimum / 256 - 1);
+    // One bundle of all that go, wherever it is.
+    let bundles = plan.minimum / 256;
+    assert!(bundles > 65, "{bundles}");
+    for index in [0, 1, bundles / 2, bundles / 2 + 1, bundles - 1] {
+        *shelf.damaged.lock().unwrap() = Some(index);
+        refused(&config);
+        *shelf.damaged.lock().unwrap() = None;
+    }
+    *shelf.lost.lock().unwrap() = Some(bundles / 2);
     refused(&config);
-    *shelf.damaged.lock().unwrap() = None;
-    let done = prune(&config, None, true).unwrap();
-    let (size, bundles) = (checkpoint.size, done.minimum / 256);
+    *shelf.lost.lock().unwrap() = None;
+    let heard = Mutex::new(Vec::new());
+    let bounds = PruneBounds {
+        told: &|read, of| heard.lock().unwrap().push((read, of)),
+        ..PruneBounds::default()
+    };
+    let done = prune_within(&config, None, true, &bounds).unwrap();
+    let (size, minimum) = (checkpoint.size, done.minimum);
+    assert_eq!(heard.lock().unwrap().last(), Some(&(minimum, minimum)));
     assert_eq!(
         done.holder,
         format!(
-            "at the mirror mirror.example/1, which has {size} records: {bundles} of their {bundles} bundles were read there"
+            "at the mirror mirror.example/1, which has {size} records: all of the first {minimum} were read there"
         )
     );
     assert!(done.records.is_some());

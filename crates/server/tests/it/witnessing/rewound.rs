@@ -232,6 +232,16 @@ async fn a_server_that_holds_begins_with_nothing_that_its_witnesses_do_not_cosig
     let config = config_with(&dir, &scene.more);
     let snapshot = server::snapshot(&config, "uid:0").map(drop).unwrap_err();
     assert_eq!(snapshot.finding().code, "SERVER-UNWITNESSED");
+    let prune = Prune {
+        before: facts::Timestamp::from_millis(1),
+        reason: "it is old",
+        by: "uid:0",
+        now: facts::Timestamp::now(),
+        copy: None,
+        really: true,
+    };
+    let pruned = server::prune(&config, &prune).map(drop).unwrap_err();
+    assert_eq!(pruned.finding().code, "SERVER-UNWITNESSED");
     scene.moods([Mood::Good; 3]);
     scene.go_on().await;
     assert_eq!(scene.signing().await["code"], "SERVER-BEHIND-PEER");
