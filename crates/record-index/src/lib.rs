@@ -24,6 +24,7 @@
 )]
 
 mod accesses;
+pub mod certificates;
 mod changes;
 mod completeness;
 mod error;
@@ -31,6 +32,7 @@ mod filter;
 mod follow;
 mod history;
 mod hops;
+pub mod packs;
 mod replay;
 mod search;
 mod site;
