@@ -1,13 +1,13 @@
 //! Packs: a question with every record, proof and input that its answer rests on.
 //!
-//! Whoever has a server's ledger makes them: the server of what it holds open, anybody else of a [`Copy`]. What differs
+//! Whoever has a server's ledger makes them: the server of what it holds open, anybody else of a copy ([`Copied`]). What differs
 //! between the two is a [`Keeper`]; what a pack has does not.
 
 mod asked;
 mod belonging;
-mod copy;
+mod copied;
 
-pub use copy::Copy;
+pub use copied::Copied;
 
 use facts::Finding;
 use ledger::body::{self, Anchor, Issuance};

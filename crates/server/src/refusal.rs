@@ -81,7 +81,7 @@ impl Refusal {
                         "this needs records that are gone from this server",
                     )
                     .observed(pruned.to_string())
-                    .next("the record says who has them (`policy`): trilith ledger search --type retention; of a copy, trilith ledger search --folder COPY --receipts --json gives records with their receipts, and no pack is made of it"),
+                    .next("the record says who has them (`policy`): trilith ledger search --type retention; of a copy, trilith pack --folder COPY --trust FILE makes packs: docs/operate/packs.md"),
                 ));
             }
             cause = error.source();
