@@ -305,7 +305,7 @@ fn fill(scene: &Scene, count: u64) {
 }
 
 /// A month from now, all that is there is old.
-fn prune(config: &Config, copy: Option<&Path>, really: bool) -> Result<Pruning, StartError> {
+pub(crate) fn prune(config: &Config, copy: Option<&Path>, really: bool) -> Result<Pruning, StartError> {
     let now = Timestamp::now().as_millis();
     server::prune(
         config,
