@@ -70,7 +70,7 @@ impl Session {
     }
 
     /// What the record of the issuance says.
-    async fn issued(&self) -> Value {
+    pub(super) async fn issued(&self) -> Value {
         let records = self.fixture.records(&["issuance"]).await;
         let (_, record) = records
             .into_iter()
