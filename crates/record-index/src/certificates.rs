@@ -13,9 +13,9 @@ mod frame;
 
 pub use self::frame::{Frame, frames};
 
+use crate::packs::Log;
 use ledger::body::Issuance;
 use ledger::{HexDigest, Receipt};
-use ledger_store::Reader;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -35,7 +35,7 @@ const FILES: u32 = 10;
 /// SVIDs of these issuances with the authorities that issued them, as far as `dir` has them. Nothing vouches for them
 /// yet. Blocks.
 #[must_use]
-pub fn find(dir: &Path, ledger: &Reader, wanted: &[(u64, Issuance)]) -> Vec<[Vec<u8>; 2]> {
+pub fn find(dir: &Path, ledger: &Log, wanted: &[(u64, Issuance)]) -> Vec<[Vec<u8>; 2]> {
     let mut last: Option<(u64, Vec<u8>)> = None;
     let mut authorities: HashMap<[u8; 32], Option<Vec<u8>>> = HashMap::new();
     let mut found = Vec::new();
@@ -67,7 +67,7 @@ pub fn find(dir: &Path, ledger: &Reader, wanted: &[(u64, Issuance)]) -> Vec<[Vec
 }
 
 /// The certificate, with what the ledger has of it.
-fn whole(frame: &Frame<'_>, ledger: &Reader) -> Option<Vec<u8>> {
+fn whole(frame: &Frame<'_>, ledger: &Log) -> Option<Vec<u8>> {
     let receipt = Receipt {
         record: ledger.record(frame.index).ok()?.into_bytes(),
         index: frame.index,

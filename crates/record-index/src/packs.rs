@@ -6,15 +6,17 @@
 mod asked;
 mod belonging;
 mod copied;
+mod log;
 
 pub use copied::Copied;
+pub use log::{Log, Tiles};
 
 use facts::Finding;
 use ledger::body::{self, Anchor, Issuance};
 use ledger::pack::{Answers, PackBuilder, PackRecord, Question, Trust, grounds};
 use ledger::tile::{Kind, TilePath};
 use ledger::{Base64, HexDigest, LedgerKey, Record, RecordError, RecordType};
-use ledger_store::{Head, Reader, StoreError};
+use ledger_store::{Head, StoreError};
 use spiffe_core::TrustDomain;
 use spiffe_core::recorded::fitting;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,14 +46,14 @@ pub trait Keeper {
     fn ledger_key(&self) -> &LedgerKey;
 
     /// The server's ledger.
-    fn reader(&self) -> &Reader;
+    fn reader(&self) -> Log;
 
     /// The origin of the ledger that `name` means: empty or `server` the server's, else a gateway's origin or its last
     /// part.
     fn named(&self, name: &str) -> Result<String, Self::Refusal>;
 
     /// A gateway's ledger. INVARIANT: it has the records that were anchored, and is no other.
-    fn mirror(&self, gateway: &Gateway) -> Result<Reader, Self::Refusal>;
+    fn mirror(&self, gateway: &Gateway) -> Result<Log, Self::Refusal>;
 
     /// Records of the server's ledger by which it went on as a new log.
     fn links(&self) -> Vec<u64>;
@@ -155,7 +157,7 @@ struct Anchored {
     origin: String,
     size: u64,
     checkpoint: String,
-    reader: Reader,
+    reader: Log,
 }
 
 /// The answer of `keeper` under a head of its ledger. `known` are the ledgers of gateways that are anchored below it; where
@@ -244,7 +246,7 @@ fn issued<K: Keeper>(keeper: &K, serial: &str, head: Under) -> Result<Vec<u8>, K
     let found = if size <= MOST_RECORDS && whole {
         let origin = keeper.ledger_key().origin().as_str();
         let mut answers = Answers::new(&question, keeper.trust_domain().as_str(), origin, true);
-        walk(keeper.reader(), size, |index, record| {
+        walk(&keeper.reader(), size, |index, record| {
             answers.see(index, record);
         })?;
         answers.indices()
@@ -252,12 +254,12 @@ fn issued<K: Keeper>(keeper: &K, serial: &str, head: Under) -> Result<Vec<u8>, K
         let index = match keeper.svid(serial) {
             Some(index) => Some(index),
             // Its record is sought: an issuance that has ended is in no state.
-            None => issuance(keeper.reader(), |issuance| issuance.serial == serial)?,
+            None => issuance(&keeper.reader(), |issuance| issuance.serial == serial)?,
         };
         index.into_iter().filter(|index| *index < size).collect()
     };
     if found.is_empty() {
-        nothing_gone(keeper.reader())?;
+        nothing_gone(&keeper.reader())?;
         return Err(unknown_serial(serial).into());
     }
     let mut collector = Collector::new(keeper, &question, head)?;
@@ -276,10 +278,10 @@ fn known<K: Keeper>(keeper: &K, path: &str, id: &str) -> Result<(), K::Refusal> 
     let known = declared
         .iter()
         .any(|(declared, alone)| *alone && declared == path);
-    if known || keeper.lives(id) || issuance(keeper.reader(), issued)?.is_some() {
+    if known || keeper.lives(id) || issuance(&keeper.reader(), issued)?.is_some() {
         return Ok(());
     }
-    nothing_gone(keeper.reader())?;
+    nothing_gone(&keeper.reader())?;
     let meant = estate::closest(path, declared.iter().map(|(declared, _)| declared.as_str()));
     let meant = meant.map(|closest| format!("did you mean `{closest}`?"));
     let refused = unknown(
@@ -321,7 +323,7 @@ fn accesses<K: Keeper>(
     let domain = keeper.trust_domain().as_str();
     let id = format!("spiffe://{domain}/{path}");
     let gateways = match head.checkpoint.size {
-        0..=MOST_RECORDS => newest_anchors(keeper.reader(), head.checkpoint.size)?,
+        0..=MOST_RECORDS => newest_anchors(&keeper.reader(), head.checkpoint.size)?,
         _ => known_before,
     };
     let ask = |newest| Question::Access {
@@ -359,7 +361,7 @@ fn accesses<K: Keeper>(
 
 /// The newest anchor of each ledger among the first `size` records: exactly what who walks them finds. The
 /// state may be a moment behind.
-fn newest_anchors(reader: &Reader, size: u64) -> Result<Vec<Gateway>, Unmade> {
+fn newest_anchors(reader: &Log, size: u64) -> Result<Vec<Gateway>, Unmade> {
     let mut newest = BTreeMap::new();
     walk(reader, size, |index, record| {
         if let Ok(anchor) = record.expect_body::<Anchor>() {
@@ -407,7 +409,7 @@ impl Gateway {
 }
 
 /// Shows the first `size` records of a ledger in order, as far as they are left; one that cannot be read answers nothing.
-fn walk(reader: &Reader, size: u64, mut see: impl FnMut(u64, &Record)) -> Result<(), Unmade> {
+fn walk(reader: &Log, size: u64, mut see: impl FnMut(u64, &Record)) -> Result<(), Unmade> {
     let mut index = 0;
     while index < size {
         index = reader.next_there(index);
@@ -432,7 +434,7 @@ fn walk(reader: &Reader, size: u64, mut see: impl FnMut(u64, &Record)) -> Result
 }
 
 /// Refuses where records are gone: what nothing answers that is left may have been answered by them.
-fn nothing_gone(reader: &Reader) -> Result<(), Unmade> {
+fn nothing_gone(reader: &Log) -> Result<(), Unmade> {
     let Some(pruned) = reader.pruned() else {
         return Ok(());
     };
@@ -444,7 +446,7 @@ fn nothing_gone(reader: &Reader) -> Result<(), Unmade> {
 }
 
 /// The index of the first issuance that is `wanted`, of what is left.
-fn issuance(reader: &Reader, wanted: impl Fn(&Issuance) -> bool) -> Result<Option<u64>, Unmade> {
+fn issuance(reader: &Log, wanted: impl Fn(&Issuance) -> bool) -> Result<Option<u64>, Unmade> {
     let mut index = 0;
     loop {
         index = reader.next_there(index);
@@ -627,11 +629,12 @@ impl<'a, K: Keeper> Collector<'a, K> {
 
     fn own_tiles(&mut self) -> Result<(), K::Refusal> {
         let size = self.head.checkpoint.size;
-        self.tiles(0, size, self.keeper.reader())
+        let reader = self.keeper.reader();
+        self.tiles(0, size, &reader)
     }
 
     /// Every tile and entry bundle of a ledger, if they are few enough: all or none.
-    fn tiles(&mut self, number: u64, size: u64, reader: &Reader) -> Result<(), K::Refusal> {
+    fn tiles(&mut self, number: u64, size: u64, reader: &Log) -> Result<(), K::Refusal> {
         if size > MOST_RECORDS || reader.pruned().is_some() {
             return Ok(());
         }

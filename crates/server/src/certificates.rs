@@ -131,7 +131,7 @@ impl Certificates {
     /// them yet. Blocks.
     pub(crate) fn find(&self, ledger: &Reader, wanted: &[(u64, Issuance)]) -> Vec<[Vec<u8>; 2]> {
         self.written();
-        certificates::find(&self.dir, ledger, wanted)
+        certificates::find(&self.dir, &ledger.into(), wanted)
     }
 
     /// Writes over the certificates of issuances that commit to one of `commits` and stand at one of `places`, or

@@ -125,7 +125,7 @@ pub struct PackArguments {
     #[arg(long, value_name = "FILE")]
     pub trust: Option<PathBuf>,
     /// Make the pack of a copy, and ask no server: the folder of a server's `data_dir` that somebody keeps, or of its
-    /// ledger alone, with those of gateways beside it; several with commas, or given more than once
+    /// ledger or the tiles of it alone, with those of gateways beside it; several with commas, or given more than once
     #[arg(
         long = "folder",
         value_name = "COPY",

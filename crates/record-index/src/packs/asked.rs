@@ -2,13 +2,12 @@
 //! changes of the estate and verdicts over the server's.
 
 use super::{
-    Collector, Gateway, Keeper, MOST_ACCESSES, MOST_RECORDS, Under, Unmade, identity_path, known,
+    Collector, Gateway, Keeper, Log, MOST_ACCESSES, MOST_RECORDS, Under, Unmade, identity_path, known,
     newest_anchors, nothing_gone, unknown, walk,
 };
 use facts::Finding;
 use ledger::RecordType;
 use ledger::pack::{Answers, Question};
-use ledger_store::Reader;
 use std::collections::BTreeSet;
 
 /// The places that answer in one ledger, if they are not too many for a pack.
@@ -16,7 +15,7 @@ fn answers(
     trust_domain: &str,
     question: &Question,
     (origin, server): (&str, bool),
-    (reader, size): (&Reader, u64),
+    (reader, size): (&Log, u64),
 ) -> Result<BTreeSet<u64>, Unmade> {
     // What was recorded in a time is all of it, or none is shown.
     if matches!(question, Question::Period { .. }) {
@@ -48,7 +47,8 @@ pub(super) fn of_server<K: Keeper>(
 ) -> Result<Vec<u8>, K::Refusal> {
     let question = named_in_full(keeper, question)?;
     let origin = keeper.ledger_key().origin().as_str();
-    let ledger = (keeper.reader(), head.checkpoint.size);
+    let reader = keeper.reader();
+    let ledger = (&reader, head.checkpoint.size);
     if let Question::Verdict { index } = question {
         is_verdict(ledger, index)?;
     }
@@ -75,7 +75,7 @@ pub(super) fn of_gateways<K: Keeper>(
     let question = named_in_full(keeper, question)?;
     let size = head.checkpoint.size;
     let gateways = match size {
-        0..=MOST_RECORDS => newest_anchors(keeper.reader(), size)?,
+        0..=MOST_RECORDS => newest_anchors(&keeper.reader(), size)?,
         _ => known_before,
     };
     let own = keeper.ledger_key().origin().as_str();
@@ -83,7 +83,8 @@ pub(super) fn of_gateways<K: Keeper>(
     let mut any = false;
     let mut collector = Collector::new(keeper, &question, head)?;
     if question.is_about(own, true) {
-        let ledger = (keeper.reader(), size);
+        let reader = keeper.reader();
+        let ledger = (&reader, size);
         for index in answers(domain, &question, (own, true), ledger)? {
             any = true;
             collector.own(index)?;
@@ -133,7 +134,7 @@ fn named_in_full<K: Keeper>(keeper: &K, question: Question) -> Result<Question, 
     })
 }
 
-fn is_verdict((reader, size): (&Reader, u64), index: u64) -> Result<(), Unmade> {
+fn is_verdict((reader, size): (&Log, u64), index: u64) -> Result<(), Unmade> {
     let found = match index < size {
         true => {
             let record = reader.record(index)?;
@@ -168,7 +169,7 @@ fn answers_nothing<K: Keeper>(keeper: &K, question: &Question) -> Result<(), K::
                 .next("sessions: trilith ledger search --type session-start; a gateway's are anchored within seconds")
         }
         Question::Estate { version } => {
-            nothing_gone(keeper.reader())?;
+            nothing_gone(&keeper.reader())?;
             Finding::new("PACK-ESTATE", "the server's ledger knows no such version")
                 .expected("all 64 digits of a version that was proved or applied")
                 .observed(version.to_string())

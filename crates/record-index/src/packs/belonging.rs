@@ -1,9 +1,8 @@
 //! What records of a gateway belong to: the beginnings of their sessions, and the intents of their outcomes. They stand
 //! before, mostly a short way, and are sought backwards.
 
-use super::{BATCH, Unmade};
+use super::{BATCH, Log, Unmade};
 use ledger::{Record, RecordType, body};
-use ledger_store::Reader;
 use serde_json::Value;
 use std::collections::{BTreeSet, HashSet};
 use std::ops::RangeInclusive;
@@ -52,7 +51,7 @@ impl Sought {
 
 /// The places before `places` that records there belong to.
 pub(super) fn before(
-    reader: &Reader,
+    reader: &Log,
     places: &RangeInclusive<u64>,
 ) -> Result<BTreeSet<u64>, Unmade> {
     let (mut sought, mut found) = (Sought::default(), BTreeSet::new());

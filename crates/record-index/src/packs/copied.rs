@@ -5,20 +5,19 @@
 //! read and leads to a head that the key of the trust file signed; and every record of a gateway's ledger that is looked
 //! at, to what that ledger anchors.
 
-use super::{Gateway, Keeper, Under, Unmade, make};
-use crate::certificates::{self, FOLDER};
-use crate::follow::each_record;
-use crate::replay::estate_files;
-use crate::site::{Site, Source, WITNESSED};
-use crate::verify::is_root;
+use super::log::unverified;
+use super::{Gateway, Keeper, Log, Tiles, Under, Unmade, make};
 use crate::Error;
-use estate::Estate;
+use crate::certificates::{self, FOLDER};
+use crate::site::{Site, Source, WITNESSED};
+use crate::verify::is_root_of;
+use estate::{Estate, EstateFiles};
 use facts::Finding;
 use ledger::body::{Anchor, Erasure, EstateVersion, Issuance, KeyRotation};
 use ledger::lineage::{self, Link};
 use ledger::pack::{Question, Trust, contents};
 use ledger::{Checkpoint, Code as _, HexDigest, LedgerKey, Note, Record, RecordType};
-use ledger_store::{Head, Reader};
+use ledger_store::{Head, StoreError};
 use spiffe_core::TrustDomain;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,10 +25,11 @@ use std::sync::Arc;
 
 /// A copy of a server's ledger, which was read as a whole, with what is beside it.
 pub struct Copied {
-    site: Site,
-    reader: Reader,
+    folders: Folders,
+    /// The server's.
+    log: Log,
     /// What packs are made under: the newest checkpoint that witnesses have cosigned, as the copy has it, for whoever asks
-    /// for witnesses, else the ledger's head.
+    /// for witnesses, else the ledger's head. It has no lines that the trust file does not know.
     head: Arc<Head>,
     domain: TrustDomain,
     /// The trust file's, with what the copy's links add.
@@ -37,6 +37,13 @@ pub struct Copied {
     roots: Vec<Vec<u8>>,
     certificates: Vec<PathBuf>,
     read: Read,
+}
+
+/// What was named.
+struct Folders {
+    /// Data directories and folders of ledgers.
+    site: Option<Site>,
+    tiles: Vec<Arc<Tiles>>,
 }
 
 /// What the records of the server's ledger say that packs need.
@@ -53,8 +60,8 @@ struct Read {
 }
 
 impl Copied {
-    /// What is in `folders`: the `data_dir` of a server or a copy of it, or the folder of its ledger alone; those of
-    /// gateways beside it. Nothing is written there.
+    /// What is in `folders`: the `data_dir` of a server or a copy of it, the folder of its ledger alone, or one of its
+    /// tiles; those of gateways beside it. Nothing is written there.
     ///
     /// # Errors
     /// `PACK-COPY-SHORT` where the ledger ends before a checkpoint that lies beside it, `PACK-COPY-FOREIGN` where its head
@@ -62,35 +69,37 @@ impl Copied {
     /// `RECORDS-PRUNED` where some are gone.
     pub fn open(folders: &[PathBuf], trust: &Trust) -> Result<Self, Error> {
         let domain = TrustDomain::new(&trust.trust_domain).map_err(|error| foreign(trust, &error))?;
-        let site = opened(folders)?;
-        let server = site.needs_server("what a pack rests on")?;
-        let cosigned = server.witnessed().filter(|witnessed| {
-            trust.policy.is_some()
-                && witnessed.checkpoint.origin == server.head().checkpoint.origin
+        let beside = folders.iter().map(|folder| folder.join(FOLDER));
+        let certificates = beside.filter(|folder| folder.is_dir()).collect();
+        let folders = Folders::open(folders)?;
+        let (log, newest, witnessed) = folders.server()?;
+        let cosigned = witnessed.filter(|witnessed| {
+            trust.policy.is_some() && witnessed.checkpoint.origin == newest.checkpoint.origin
         });
-        let head = Arc::new(cosigned.unwrap_or_else(|| server.head()).clone());
+        let head = cosigned.unwrap_or_else(|| newest.clone());
         let mut read = Read::default();
-        let root = each_record(server.reader(), server.size(), |index, bytes| {
+        let root = log.each(newest.checkpoint.size, |index, bytes| {
             if let Ok(record) = Record::parse(bytes) {
                 read.take(index, &record, head.checkpoint.size);
             }
             Ok(())
         })?;
-        is_root(server, &root)?;
+        is_root_of(&newest.checkpoint, &root)?;
         let key = lineage::follow(&trust.ledger_key, &read.rotations)
             .map_err(|error| foreign(trust, &error))?;
-        Checkpoint::open_shown(&server.head().note, &key)
-            .map_err(|error| foreign(trust, &error))?;
-        let beside = folders.iter().map(|folder| folder.join(FOLDER));
+        Checkpoint::open_shown(&newest.note, &key).map_err(|error| foreign(trust, &error))?;
         Ok(Self {
-            reader: server.reader().clone(),
-            head,
+            folders,
+            log,
+            head: Arc::new(Head {
+                note: read_by(trust, &key, &head.note).into(),
+                checkpoint: head.checkpoint,
+            }),
             domain,
             key,
             roots: trust.x509_authorities.clone(),
-            certificates: beside.filter(|folder| folder.is_dir()).collect(),
+            certificates,
             read,
-            site,
         })
     }
 
@@ -108,35 +117,126 @@ impl Copied {
     /// What is not as it may be expected, for people.
     #[must_use]
     pub fn notes(&self) -> &[String] {
-        &self.site.notes
+        let site = self.folders.site.as_ref();
+        site.map_or(&[], |site| site.notes.as_slice())
     }
 }
 
-/// The ledgers of all folders, none of which ends before the checkpoint that lies beside it.
-fn opened(folders: &[PathBuf]) -> Result<Site, Error> {
-    let mut site: Option<Site> = None;
-    for folder in folders {
-        // First the checkpoint: a server that runs goes on meanwhile.
-        let beside = checkpoint(&folder.join(WITNESSED));
-        let one = Site::unindexed(folder)?;
-        if let (Some(beside), Some(server)) = (beside, one.server()) {
-            reaches(server, &beside)?;
+impl Folders {
+    /// All that were named, in which no ledger ends before a checkpoint of it that lies beside it.
+    fn open(folders: &[PathBuf]) -> Result<Self, Error> {
+        let (mut site, mut tiles): (Option<Site>, _) = (None, Vec::new());
+        for folder in folders {
+            // First the checkpoint: a server that runs goes on meanwhile.
+            let beside = checkpoint(&folder.join(WITNESSED));
+            let one = match Site::unindexed(folder) {
+                Ok(one) => one,
+                Err(Error::NoLedger(_)) => {
+                    let found = Tiles::open(folder)?;
+                    tiles.push(found.ok_or_else(|| Error::NoLedger(folder.clone()))?);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            if let (Some(beside), Some(server)) = (beside, one.server()) {
+                reaches(server, &beside)?;
+            }
+            match &mut site {
+                None => site = Some(one),
+                Some(site) => site.join(one)?,
+            }
         }
-        match &mut site {
-            None => site = Some(one),
-            Some(site) => site.join(one)?,
+        Ok(Self { site, tiles })
+    }
+
+    /// The server's ledger, its head, and what of it witnesses have cosigned: the one of which nothing was pruned, and else
+    /// the longest.
+    fn server(&self) -> Result<(Log, Head, Option<Head>), Error> {
+        let of_site = self.site.as_ref().and_then(Site::server);
+        let of_site = of_site.map(|server| {
+            let log = Log::from(server.reader());
+            (log, server.head().clone(), server.witnessed().cloned())
+        });
+        let is_server = |tiles: &&Arc<Tiles>| {
+            let origin = &tiles.head().checkpoint.origin;
+            origin.place().0.ends_with("/server")
+        };
+        let of_tiles = self.tiles.iter().filter(is_server).map(|tiles| {
+            let log = Log::Tiles(Arc::clone(tiles));
+            // A mirror's checkpoint has the lines of its witnesses.
+            (log, tiles.head().clone(), Some(tiles.head().clone()))
+        });
+        let found: Vec<_> = of_site.into_iter().chain(of_tiles).collect();
+        one_history(&found)?;
+        let rank = |(log, head, _): &(Log, Head, Option<Head>)| {
+            (log.pruned().is_none(), head.checkpoint.size)
+        };
+        found.into_iter().max_by_key(rank).ok_or_else(|| {
+            Finding::new("RECORDS-NEEDS-SERVER", "a pack rests on the server's ledger")
+                .expected("the server's data_dir, its ledger or the tiles of it among the folders")
+                .next("name it as well: --folder SERVER,GATEWAY")
+                .into()
+        })
+    }
+
+    /// The ledgers of this line, as they are here.
+    fn called(&self, line: &str) -> Vec<Log> {
+        let of_line = |origin: &ledger::Origin| ledger::line(origin.as_str()) == line;
+        let sources = self.site.iter().flat_map(Site::sources);
+        let sources = sources.filter(|source| of_line(&source.head().checkpoint.origin));
+        let tiles = self.tiles.iter();
+        let tiles = tiles.filter(|tiles| of_line(&tiles.head().checkpoint.origin));
+        sources
+            .map(|source| Log::from(source.reader()))
+            .chain(tiles.map(|tiles| Log::Tiles(Arc::clone(tiles))))
+            .collect()
+    }
+
+    fn content(&self, sha256: &HexDigest) -> Result<Option<Vec<u8>>, Error> {
+        self.site.as_ref().map_or(Ok(None), |site| site.blob(sha256))
+    }
+}
+
+/// Refuses two histories of the server's ledger.
+fn one_history(found: &[(Log, Head, Option<Head>)]) -> Result<(), Error> {
+    let Some(((first, head, _), others)) = found.split_first() else {
+        return Ok(());
+    };
+    for (other, theirs, _) in others {
+        let shared = head.checkpoint.size.min(theirs.checkpoint.size);
+        if first.root(shared)? != other.root(shared)? {
+            return Err(Error::refused(
+                Finding::new("RECORDS-TWO", "two of the folders have the server's ledger, and not of one history")
+                    .observed(format!("others among the first {shared} records"))
+                    .next("ask them one by one; if they should be one, keep both: one of them proves that the other is false"),
+            ));
         }
     }
-    site.ok_or_else(|| Error::NoLedger(PathBuf::new()))
+    Ok(())
+}
+
+/// The note with the lines alone that whoever has `trust` reads: the ledger's, and those of his witnesses.
+fn read_by(trust: &Trust, key: &LedgerKey, note: &str) -> String {
+    let Ok(mut note) = Note::parse(note) else {
+        return note.to_owned();
+    };
+    let text = note.text.clone();
+    note.signatures.retain(|line| {
+        let own = line.name == key.origin().as_str() && line.id == key.id();
+        let alone = Note {
+            text: text.clone(),
+            signatures: vec![line.clone()],
+        };
+        let policy = trust.policy.as_ref();
+        let of_witness = policy.and_then(|policy| policy.judge(&alone).ok());
+        own || of_witness.is_some_and(|quorum| !quorum.cosignatures.is_empty())
+    });
+    note.to_string()
 }
 
 /// What a file says that has a checkpoint; nobody has vouched for it.
 fn checkpoint(path: &Path) -> Option<Checkpoint> {
     unverified(&std::fs::read_to_string(path).ok()?)
-}
-
-fn unverified(note: &str) -> Option<Checkpoint> {
-    Checkpoint::parse(&Note::parse(note).ok()?.text).ok()
 }
 
 fn reaches(server: &Source, beside: &Checkpoint) -> Result<(), Error> {
@@ -234,8 +334,8 @@ impl Keeper for Copied {
         &self.key
     }
 
-    fn reader(&self) -> &Reader {
-        &self.reader
+    fn reader(&self) -> Log {
+        self.log.clone()
     }
 
     fn named(&self, name: &str) -> Result<String, Error> {
@@ -256,12 +356,12 @@ impl Keeper for Copied {
         })
     }
 
-    fn mirror(&self, gateway: &Gateway) -> Result<Reader, Error> {
-        let line = ledger::line(&gateway.origin);
-        let of_it = |source: &&Source| ledger::line(source.head().checkpoint.origin.as_str()) == line;
-        let source = self.site.sources().iter().find(of_it);
-        let held = source.map_or(0, Source::size);
-        let Some(source) = source.filter(|source| source.size() >= gateway.size) else {
+    fn mirror(&self, gateway: &Gateway) -> Result<Log, Error> {
+        let mut found = self.folders.called(ledger::line(&gateway.origin));
+        let held = found.iter().map(Log::size).max().unwrap_or_default();
+        found.retain(|log| log.size() >= gateway.size);
+        let whole = found.iter().find(|log| log.pruned().is_none());
+        let Some(log) = whole.or_else(|| found.first()).cloned() else {
             return Err(Finding::new(
                 "LEDGER-MIRROR",
                 "a gateway's ledger is not in the copy up to its anchor",
@@ -271,10 +371,10 @@ impl Keeper for Copied {
             .next("name a folder that has it too: --folder COPY,GATEWAY; or ask what the server's ledger answers alone")
             .into());
         };
-        let root = each_record(source.reader(), gateway.size, |_, _| Ok(()))?;
+        let root = log.each(gateway.size, |_, _| Ok(()))?;
         let anchored = unverified(&gateway.checkpoint);
         if anchored.is_some_and(|anchored| anchored.root == root) {
-            return Ok(source.reader().clone());
+            return Ok(log);
         }
         Err(Error::Lied(Box::new(
             Finding::new(
@@ -308,11 +408,11 @@ impl Keeper for Copied {
     }
 
     fn content(&self, sha256: &HexDigest) -> Result<Option<Vec<u8>>, Error> {
-        self.site.blob(sha256)
+        self.folders.content(sha256)
     }
 
     fn needed(&self, sha256: &HexDigest) -> Result<Option<Vec<u8>>, Error> {
-        self.site.blob(sha256)
+        self.folders.content(sha256)
     }
 
     /// Its record is sought.
@@ -329,7 +429,8 @@ impl Keeper for Copied {
         let Some(sha256) = self.read.estate else {
             return Ok(Vec::new());
         };
-        let files = estate_files(&self.site, &sha256)?;
+        let blob = self.folders.content(&sha256)?;
+        let files = blob.and_then(|blob| EstateFiles::from_blob(&blob).ok());
         let estate = files.and_then(|files| Estate::compile_recorded(&files).ok());
         let identities = estate.iter().flat_map(Estate::identities);
         let declared = identities.map(|one| (one.path.clone(), !one.is_template()));
@@ -343,7 +444,7 @@ impl Keeper for Copied {
     fn certificates(&self, wanted: &[(u64, Issuance)]) -> Vec<[Vec<u8>; 2]> {
         let folders = self.certificates.iter();
         folders
-            .flat_map(|folder| certificates::find(folder, &self.reader, wanted))
+            .flat_map(|folder| certificates::find(folder, &self.log, wanted))
             .collect()
     }
 }

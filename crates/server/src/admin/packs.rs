@@ -8,9 +8,9 @@ use facts::Finding;
 use ledger::body::Issuance;
 use ledger::pack::Question;
 use ledger::{Checkpoint, Digest, HexDigest, LedgerKey};
-use ledger_store::{Head, Reader};
+use ledger_store::Head;
 use proto::v1::Chunk;
-use record_index::packs::{self, Gateway, Keeper, Under, Unmade};
+use record_index::packs::{self, Gateway, Keeper, Log, Under, Unmade};
 use spiffe_core::TrustDomain;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,8 +101,8 @@ impl Keeper for Core {
         &self.ledger_key
     }
 
-    fn reader(&self) -> &Reader {
-        self.journal.reader()
+    fn reader(&self) -> Log {
+        self.journal.reader().into()
     }
 
     fn named(&self, name: &str) -> Result<String, Refusal> {
@@ -114,7 +114,7 @@ impl Keeper for Core {
         })
     }
 
-    fn mirror(&self, gateway: &Gateway) -> Result<Reader, Refusal> {
+    fn mirror(&self, gateway: &Gateway) -> Result<Log, Refusal> {
         let key = mirrors::ledger_key(&gateway.origin, &gateway.key.0)?;
         let known = mirrors::known_key(self, &gateway.origin, || Ok(key.clone()))?;
         let kept = self.mirrors.open(&known)?;
@@ -122,7 +122,7 @@ impl Keeper for Core {
         let head = Checkpoint::open(&gateway.checkpoint, &key)
             .map_err(|error| Refusal::internal("reading an anchor", &error))?;
         kept.reaches(&gateway.origin, gateway.size, &Digest(head.root).to_string())?;
-        Ok(kept.reader().clone())
+        Ok(kept.reader().into())
     }
 
     fn links(&self) -> Vec<u64> {
