@@ -17,7 +17,7 @@ use ledger::body::{Anchor, Erasure, EstateVersion, Issuance, KeyRotation};
 use ledger::lineage::{self, Link};
 use ledger::pack::{Question, Trust, contents};
 use ledger::{Checkpoint, Code as _, HexDigest, LedgerKey, Note, Record, RecordType};
-use ledger_store::{Head, StoreError};
+use ledger_store::Head;
 use spiffe_core::TrustDomain;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
