@@ -182,7 +182,12 @@ pub fn make<K: Keeper>(
             identity,
             resource,
             newest,
-        } => accesses(keeper, (&identity, resource.as_deref(), newest), known, head),
+        } => accesses(
+            keeper,
+            (&identity, resource.as_deref(), newest),
+            known,
+            head,
+        ),
         Question::Session { .. } | Question::Period { .. } => {
             asked::of_gateways(keeper, question, known, head)
         }
@@ -284,19 +289,18 @@ fn known<K: Keeper>(keeper: &K, path: &str, id: &str) -> Result<(), K::Refusal> 
     nothing_gone(&keeper.reader())?;
     let meant = estate::closest(path, declared.iter().map(|(declared, _)| declared.as_str()));
     let meant = meant.map(|closest| format!("did you mean `{closest}`?"));
-    let refused = unknown(
-        Finding::new(
-            "PACK-IDENTITY-UNKNOWN",
-            "no such identity is declared, and none was issued",
-        )
-        .expected("an identity of the estate in force, or one that was issued once")
-        .observed(id.to_owned())
-        .next(
-            meant.unwrap_or_else(|| {
+    let refused =
+        unknown(
+            Finding::new(
+                "PACK-IDENTITY-UNKNOWN",
+                "no such identity is declared, and none was issued",
+            )
+            .expected("an identity of the estate in force, or one that was issued once")
+            .observed(id.to_owned())
+            .next(meant.unwrap_or_else(|| {
                 "look it up in the estate: trilith estate export DIR".to_owned()
-            }),
-        ),
-    );
+            })),
+        );
     Err(refused.into())
 }
 
@@ -490,8 +494,7 @@ impl<'a, K: Keeper> Collector<'a, K> {
         for (end, _root) in self.keeper.ledger_key().goes_on_from(origin.as_str()) {
             if (1..size).contains(&end) {
                 let proof = self.keeper.reader().consistency(end, size);
-                self.builder
-                    .extends(0, end, &proof.map_err(Unmade::from)?);
+                self.builder.extends(0, end, &proof.map_err(Unmade::from)?);
             }
         }
         Ok(())

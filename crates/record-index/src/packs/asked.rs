@@ -2,8 +2,8 @@
 //! changes of the estate and verdicts over the server's.
 
 use super::{
-    Collector, Gateway, Keeper, Log, MOST_ACCESSES, MOST_RECORDS, Under, Unmade, identity_path, known,
-    newest_anchors, nothing_gone, unknown, walk,
+    Collector, Gateway, Keeper, Log, MOST_ACCESSES, MOST_RECORDS, Under, Unmade, identity_path,
+    known, newest_anchors, nothing_gone, unknown, walk,
 };
 use facts::Finding;
 use ledger::RecordType;

@@ -50,10 +50,7 @@ impl Sought {
 }
 
 /// The places before `places` that records there belong to.
-pub(super) fn before(
-    reader: &Log,
-    places: &RangeInclusive<u64>,
-) -> Result<BTreeSet<u64>, Unmade> {
+pub(super) fn before(reader: &Log, places: &RangeInclusive<u64>) -> Result<BTreeSet<u64>, Unmade> {
     let (mut sought, mut found) = (Sought::default(), BTreeSet::new());
     let mut end = places.end().saturating_add(1);
     while end > 0 && (end > *places.start() || !sought.is_empty()) {

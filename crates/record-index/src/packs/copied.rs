@@ -68,7 +68,8 @@ impl Copied {
     /// is none of the ledger that `trust` names, `RECORDS-LEDGER-ROOT` where its records are not those of that head, and
     /// `RECORDS-PRUNED` where some are gone.
     pub fn open(folders: &[PathBuf], trust: &Trust) -> Result<Self, Error> {
-        let domain = TrustDomain::new(&trust.trust_domain).map_err(|error| foreign(trust, &error))?;
+        let domain =
+            TrustDomain::new(&trust.trust_domain).map_err(|error| foreign(trust, &error))?;
         let beside = folders.iter().map(|folder| folder.join(FOLDER));
         let certificates = beside.filter(|folder| folder.is_dir()).collect();
         let folders = Folders::open(folders)?;
@@ -172,10 +173,13 @@ impl Folders {
             (log.pruned().is_none(), head.checkpoint.size)
         };
         found.into_iter().max_by_key(rank).ok_or_else(|| {
-            Finding::new("RECORDS-NEEDS-SERVER", "a pack rests on the server's ledger")
-                .expected("the server's data_dir, its ledger or the tiles of it among the folders")
-                .next("name it as well: --folder SERVER,GATEWAY")
-                .into()
+            Finding::new(
+                "RECORDS-NEEDS-SERVER",
+                "a pack rests on the server's ledger",
+            )
+            .expected("the server's data_dir, its ledger or the tiles of it among the folders")
+            .next("name it as well: --folder SERVER,GATEWAY")
+            .into()
         })
     }
 
@@ -193,7 +197,9 @@ impl Folders {
     }
 
     fn content(&self, sha256: &HexDigest) -> Result<Option<Vec<u8>>, Error> {
-        self.site.as_ref().map_or(Ok(None), |site| site.blob(sha256))
+        self.site
+            .as_ref()
+            .map_or(Ok(None), |site| site.blob(sha256))
     }
 }
 
@@ -346,13 +352,20 @@ impl Keeper for Copied {
         let mut anchored = self.read.gateways.values();
         let called = anchored.find(|gateway| ledger::is_called(&gateway.origin, name));
         called.map(|gateway| gateway.origin.clone()).ok_or_else(|| {
-            let known = self.read.gateways.values().map(|known| known.origin.as_str());
+            let known = self
+                .read
+                .gateways
+                .values()
+                .map(|known| known.origin.as_str());
             let known: Vec<&str> = std::iter::once("server").chain(known).collect();
-            Finding::new("LEDGER-UNKNOWN", "the copy's server anchors no ledger of that name")
-                .expected(known.join(", "))
-                .observed(name.to_owned())
-                .next("name one of these")
-                .into()
+            Finding::new(
+                "LEDGER-UNKNOWN",
+                "the copy's server anchors no ledger of that name",
+            )
+            .expected(known.join(", "))
+            .observed(name.to_owned())
+            .next("name one of these")
+            .into()
         })
     }
 
@@ -385,7 +398,10 @@ impl Keeper for Copied {
                 "the {} records of {} that server:{} anchors",
                 gateway.size, gateway.origin, gateway.anchor
             ))
-            .observed(format!("others, with the root {}", crypto::hex::encode(&root)))
+            .observed(format!(
+                "others, with the root {}",
+                crypto::hex::encode(&root)
+            ))
             .next("take another copy, and keep this one as evidence: its records were changed"),
         )))
     }

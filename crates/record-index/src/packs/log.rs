@@ -176,7 +176,9 @@ impl Tiles {
     }
 
     fn nodes(&self) -> TileReader<impl Fn(&TilePath) -> Option<Vec<u8>>> {
-        TileReader::new(self.size(), |path: &TilePath| self.tile(path).ok().flatten())
+        TileReader::new(self.size(), |path: &TilePath| {
+            self.tile(path).ok().flatten()
+        })
     }
 
     fn read(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreError> {

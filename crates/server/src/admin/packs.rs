@@ -121,7 +121,11 @@ impl Keeper for Core {
         kept.named();
         let head = Checkpoint::open(&gateway.checkpoint, &key)
             .map_err(|error| Refusal::internal("reading an anchor", &error))?;
-        kept.reaches(&gateway.origin, gateway.size, &Digest(head.root).to_string())?;
+        kept.reaches(
+            &gateway.origin,
+            gateway.size,
+            &Digest(head.root).to_string(),
+        )?;
         Ok(kept.reader().into())
     }
 

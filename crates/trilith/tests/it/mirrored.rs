@@ -178,7 +178,7 @@ fn packed_of_tiles(site: &Site, origin: &str) {
     let held = std::fs::read(&bundle).expect("a bundle");
     let mut changed = held.clone();
     let middle = changed.len() / 2;
-    changed[middle] ^= 1;
+    *changed.get_mut(middle).expect("a byte") ^= 1;
     std::fs::write(&bundle, changed).expect("written");
     let (made, told) = of_folder("tiles", "a.pack");
     assert!(!made && told.contains("RECORDS-LEDGER"), "{told}");

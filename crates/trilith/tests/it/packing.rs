@@ -280,7 +280,13 @@ fn whoever_has_a_copy_makes_packs_of_it_and_asks_no_server() {
             .cloned()
             .collect();
         let of = |name: &str| told.get(name).cloned().expect("it is there");
-        (answers, of("complete"), of("certificates"), of("asked"), of("blobs"))
+        (
+            answers,
+            of("complete"),
+            of("certificates"),
+            of("asked"),
+            of("blobs"),
+        )
     };
     let theirs = verified("server.pack");
     assert_eq!(theirs.0.len(), 1, "{theirs:?}");
@@ -317,7 +323,11 @@ fn whoever_has_a_copy_makes_packs_of_it_and_asks_no_server() {
     let document = trust.as_object_mut().expect("an object");
     document.insert("ledger_key".to_owned(), Value::String(key));
     std::fs::write(site.path("other.json"), trust.to_string()).expect("written");
-    let (code, told) = made(&site, "a.pack", &["--folder", "copy", "--trust", "other.json"]);
+    let (code, told) = made(
+        &site,
+        "a.pack",
+        &["--folder", "copy", "--trust", "other.json"],
+    );
     assert_eq!(code, Some(3), "{told}");
     assert!(told.contains("PACK-COPY-FOREIGN"), "{told}");
 

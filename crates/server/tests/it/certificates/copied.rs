@@ -84,7 +84,13 @@ fn code(folders: &[PathBuf], trust: &Trust, question: &Value) -> String {
 /// What a pack says, whatever the tree was in which it says so.
 fn said(report: &Report) -> Value {
     let records = report.records.iter().map(|item| {
-        json!([item.checkpoint, item.index, item.answers, item.record.body(), item.record.kind().as_str()])
+        json!([
+            item.checkpoint,
+            item.index,
+            item.answers,
+            item.record.body(),
+            item.record.kind().as_str()
+        ])
     });
     json!({
         "question": report.question.to_json(), "complete": report.is_complete(),
@@ -147,12 +153,18 @@ async fn what_a_server_has_pruned_is_answered_from_a_copy_as_the_server_answered
     }
     // The same copy gives the same bytes, and nothing was written there.
     let once = of_copy(&named, &session.trust, &questions[4]).unwrap();
-    assert_eq!(of_copy(&named, &session.trust, &questions[4]).unwrap(), once);
+    assert_eq!(
+        of_copy(&named, &session.trust, &questions[4]).unwrap(),
+        once
+    );
     for folder in ["ledger", "."] {
         assert!(!archive.join(folder).join("index.sqlite").exists());
     }
     let pruned = vec![session.path("data")];
-    assert_eq!(code(&pruned, &session.trust, &questions[0]), "RECORDS-PRUNED");
+    assert_eq!(
+        code(&pruned, &session.trust, &questions[0]),
+        "RECORDS-PRUNED"
+    );
     // The folder of the ledger alone has no blobs, no certificates and no gateways.
     copy(&archive.join("ledger"), &session.path("alone"));
     let alone = vec![session.path("alone")];
@@ -163,12 +175,28 @@ async fn what_a_server_has_pruned_is_answered_from_a_copy_as_the_server_answered
     // What nobody has recorded is told as the server tells it.
     for (unknown, expected) in [
         (json!({"kind": "issuance", "serial": "00ff"}), "PACK-SERIAL"),
-        (json!({"kind": "lifetime", "identity": "nobody/here"}), "PACK-IDENTITY-UNKNOWN"),
-        (json!({"kind": "record", "ledger": "pg", "index": 99}), "PACK-RECORD"),
-        (json!({"kind": "record", "ledger": "pg-7", "index": 0}), "LEDGER-UNKNOWN"),
-        (json!({"kind": "session", "ledger": "pg", "session": "s9"}), "PACK-SESSION"),
+        (
+            json!({"kind": "lifetime", "identity": "nobody/here"}),
+            "PACK-IDENTITY-UNKNOWN",
+        ),
+        (
+            json!({"kind": "record", "ledger": "pg", "index": 99}),
+            "PACK-RECORD",
+        ),
+        (
+            json!({"kind": "record", "ledger": "pg-7", "index": 0}),
+            "LEDGER-UNKNOWN",
+        ),
+        (
+            json!({"kind": "session", "ledger": "pg", "session": "s9"}),
+            "PACK-SESSION",
+        ),
     ] {
-        assert_eq!(code(&named, &session.trust, &unknown), expected, "{unknown}");
+        assert_eq!(
+            code(&named, &session.trust, &unknown),
+            expected,
+            "{unknown}"
+        );
     }
 }
 
