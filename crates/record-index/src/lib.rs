@@ -1,5 +1,5 @@
 //! Questions to the records of ledgers: search, who accessed what, since when, what is not used, what another
-//! estate would have decided.
+//! estate would have decided; and packs, which answer one for somebody else.
 //!
 //! ```text
 //! ledger ─read→ terms (a fold) ─→ follow ─→ store::index ─→ search, accesses ─┐
