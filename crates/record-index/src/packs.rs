@@ -217,7 +217,7 @@ fn placed<K: Keeper>(
         return Err(unknown(
             Finding::new("PACK-RECORD", "the ledger has no such record")
                 .expected(format!("an index below {size}, the end of what is anchored"))
-                .observed(format!("{}:{last}", if server { "server" } else { &name }))
+                .observed(format!("{}:{last}", if server { "server" } else { name.as_str() }))
                 .next(
                     "`trilith ledger search` lists records; a gateway's are anchored within seconds",
                 ),
