@@ -146,7 +146,7 @@ pub enum Command {
     Ledger(LedgerCommand),
     /// Make one file with the answer to a question and all that is needed to check it offline
     #[command(
-        after_long_help = "Examples:\n  trilith pack --record pg-1:42 --output access.pack\n  trilith pack --accesses agents/helper --output agent.pack\n  trilith pack --lifetime payments/api --output api.pack --html api.html --trust trust.json\n  trilith pack --range 2h..1h --output hour.pack\n  trilith pack --verdict 17 --output verdict.pack"
+        after_long_help = "Examples:\n  trilith pack --record pg-1:42 --output access.pack\n  trilith pack --accesses agents/helper --output agent.pack\n  trilith pack --lifetime payments/api --output api.pack --html api.html --trust trust.json\n  trilith pack --range 2h..1h --output hour.pack\n  trilith pack --verdict 17 --output verdict.pack\n  trilith pack --folder /archive/trilith-2026 --trust trust.json --lifetime payments/api --output api.pack"
     )]
     Pack(PackArguments),
     /// Check a pack or a .tlog-proof offline; trust comes from your file, never from what is checked

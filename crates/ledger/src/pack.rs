@@ -41,7 +41,7 @@ mod verify;
 
 pub use build::{PackBuilder, with_certificates};
 pub use complete::{Dated, Doubt, Erased, Extent};
-pub use matching::{Answers, Grounds, Sessions, grounds, is_about, touches};
+pub use matching::{Answers, Grounds, Sessions, contents, grounds, is_about, touches};
 pub use question::{Question, names};
 pub use trust::{Trust, TrustError};
 pub use verify::{CertificateCheck, Failure, PackRecord, Report, verify, verify_with};

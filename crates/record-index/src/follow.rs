@@ -4,6 +4,7 @@ use crate::Error;
 use crate::terms::{Before, Fold};
 use ledger::{Hash, Record};
 use ledger_store::{Reader, StoreError};
+use std::ops::Range;
 use std::path::Path;
 use store::index::{Applied, RecordIndex};
 
@@ -190,13 +191,22 @@ pub(crate) fn whole(reader: &Reader) -> Result<(), Error> {
 pub(crate) fn each_record(
     reader: &Reader,
     size: u64,
-    mut take: impl FnMut(u64, &[u8]) -> Result<(), Error>,
+    take: impl FnMut(u64, &[u8]) -> Result<(), Error>,
 ) -> Result<Hash, Error> {
     whole(reader)?;
+    each_of(|range| reader.read(range), size, take)
+}
+
+/// As [`each_record`], of whatever gives records.
+pub(crate) fn each_of(
+    read: impl Fn(Range<u64>) -> Result<Vec<Vec<u8>>, StoreError>,
+    size: u64,
+    mut take: impl FnMut(u64, &[u8]) -> Result<(), Error>,
+) -> Result<Hash, Error> {
     let mut frontier = ledger::Frontier::new();
     let mut index = 0;
     while index < size {
-        let records = reader.read(index..size)?;
+        let records = read(index..size)?;
         if records.is_empty() {
             return Err(StoreError::NoRecord { index, size }.into());
         }

@@ -1,5 +1,5 @@
 //! Questions to the records of ledgers: search, who accessed what, since when, what is not used, what another
-//! estate would have decided.
+//! estate would have decided; and packs, which answer one for somebody else.
 //!
 //! ```text
 //! ledger ─read→ terms (a fold) ─→ follow ─→ store::index ─→ search, accesses ─┐
@@ -24,6 +24,7 @@
 )]
 
 mod accesses;
+pub mod certificates;
 mod changes;
 mod completeness;
 mod error;
@@ -31,6 +32,7 @@ mod filter;
 mod follow;
 mod history;
 mod hops;
+pub mod packs;
 mod replay;
 mod search;
 mod site;

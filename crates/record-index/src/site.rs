@@ -15,7 +15,7 @@ use store::index::Dimension;
 /// The file of an index, in the folder of its ledger.
 const FILE: &str = "index.sqlite";
 /// The newest cosigned checkpoint, in a server's folder.
-const WITNESSED: &str = "witnessed";
+pub(crate) const WITNESSED: &str = "witnessed";
 /// As the server keeps them.
 const BLOB_BYTES: usize = 128 << 20;
 
@@ -118,6 +118,10 @@ impl Source {
         self.head.checkpoint.size
     }
 
+    pub(crate) const fn witnessed(&self) -> Option<&Head> {
+        self.witnessed.as_ref()
+    }
+
     /// Whether the record was pruned.
     pub(crate) fn gone(&self, index: u64) -> bool {
         self.reader().next_there(index) != index
@@ -185,6 +189,21 @@ impl Site {
     /// The folder of a server, gateway, decision point, or of one ledger; its process may be running. `indices`
     /// is where indices are kept instead of in the ledgers' folders.
     pub fn open(folder: &Path, indices: Option<&Path>) -> Result<Self, Error> {
+        Self::opened(folder, |dir, notes| source(dir, indices, notes))
+    }
+
+    /// As [`Site::open`], with indices that nobody makes: nothing is written beside the ledgers.
+    pub(crate) fn unindexed(folder: &Path) -> Result<Self, Error> {
+        Self::opened(folder, |dir, _notes| {
+            let reader = Folder::open(dir)?.reader().clone();
+            Ok(Source::new(Index::in_memory(reader)?))
+        })
+    }
+
+    fn opened(
+        folder: &Path,
+        mut source: impl FnMut(&Path, &mut Vec<String>) -> Result<Source, Error>,
+    ) -> Result<Self, Error> {
         let alone = Folder::is_ledger(folder);
         let own = if alone {
             folder.to_owned()
@@ -195,13 +214,13 @@ impl Site {
             return Err(Error::NoLedger(folder.to_owned()));
         }
         let mut notes = Vec::new();
-        let mut first = source(&own, indices, &mut notes)?;
+        let mut first = source(&own, &mut notes)?;
         if first.server {
             first.witnessed_in(&folder.join(WITNESSED));
         }
         let mut sources = vec![first];
         for mirror in folders(&folder.join("mirrors")) {
-            match source(&mirror, indices, &mut notes) {
+            match source(&mirror, &mut notes) {
                 Ok(source) => sources.push(source),
                 // One that a gateway has just begun.
                 Err(Error::Ledger(StoreError::Corrupt { .. })) if Folder::is_ledger(&mirror) => {

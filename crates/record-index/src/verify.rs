@@ -8,6 +8,7 @@ use crate::site::{Site, Source};
 use crate::terms::Fold;
 use crate::{Error, Filter, tiles};
 use facts::Finding;
+use ledger::Checkpoint;
 use ledger::tile::TilePath;
 use std::collections::BTreeSet;
 
@@ -138,7 +139,12 @@ pub(crate) fn scan(source: &Source, mut each: impl FnMut(&mut Fold)) -> Result<(
 
 /// Whether the records that were read are those that the head was signed for.
 pub(crate) fn is_root(source: &Source, root: &ledger::Hash) -> Result<(), Error> {
-    if *root == source.head.checkpoint.root {
+    is_root_of(&source.head.checkpoint, root)
+}
+
+/// As [`is_root`], of a checkpoint.
+pub(crate) fn is_root_of(head: &Checkpoint, root: &ledger::Hash) -> Result<(), Error> {
+    if *root == head.root {
         return Ok(());
     }
     Err(Error::Lied(Box::new(
@@ -146,7 +152,7 @@ pub(crate) fn is_root(source: &Source, root: &ledger::Hash) -> Result<(), Error>
             "RECORDS-LEDGER-ROOT",
             "the records are not those that the ledger's head was signed for",
         )
-        .expected(crypto::hex::encode(&source.head.checkpoint.root))
+        .expected(crypto::hex::encode(&head.root))
         .observed(crypto::hex::encode(root))
         .next("restore the ledger from a backup or a mirror: its segments were changed"),
     )))

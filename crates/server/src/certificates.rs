@@ -1,9 +1,8 @@
 //! The certificates that were issued, kept beside the ledger so that packs have them
 //! ([decision 0035](../../../docs/decisions/0035-certificates-in-packs-and-free-text.md)).
 //!
-//! Of an SVID is kept what the ledger does not have: record, place and inclusion proof stand in its receipt, and are put
-//! back from the ledger when it is read. One file has those of 4,096 places; an issuance finds its own by its place and
-//! by what it commits to. Each authority that issued stands once, by the digest of its key.
+//! How they lie there, and how they are found, is `record_index::certificates`: whoever has a copy of the folder reads
+//! it too.
 //!
 //! No issuance waits for it, and nothing rests on it: one thread writes, without forcing it out, so that a crash of the
 //! machine may lose the newest. Whoever writes to this folder gains nothing: what does not belong to its issuance, or is
@@ -12,13 +11,14 @@
 //! A certificate goes with the opening of its issuance's commitment, and as long as that stays it does. INVARIANT: of
 //! an opening that is erased no certificate is read, whatever stands in the files.
 
-mod frame;
-
-use self::frame::{Frame, frames};
 use ledger::body::Issuance;
 use ledger::{HexDigest, Receipt};
 use ledger_store::Reader;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+pub(crate) use record_index::certificates::FOLDER;
+use record_index::certificates::{
+    self, AUTHORITIES, Frame, LARGEST, authority_file, file_of, frames, number, read,
+};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
@@ -28,14 +28,6 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-/// In the data directory.
-pub(crate) const FOLDER: &str = "certificates";
-/// Places of one file: 2^12.
-const PLACES: u32 = 12;
-/// Files of one folder: 2^10.
-const FILES: u32 = 10;
-/// Bytes of a file that are looked at: 4,096 certificates have a tenth of it.
-const LARGEST: u64 = 64 << 20;
 /// Certificates that wait for the disk, at most; what comes then is not kept.
 const WAITING: usize = 16_384;
 /// So long certificates are gathered before they are written.
@@ -44,7 +36,6 @@ const GATHER: Duration = Duration::from_millis(20);
 const TOGETHER: usize = 1_024;
 /// Files that are open at once: issuances come nearly in the order of their places.
 const OPEN: usize = 2;
-const AUTHORITIES: &str = "authorities";
 /// When was looked for what is erased, and for what: `DIGEST SECONDS`.
 const LOOKED: &str = "looked";
 
@@ -140,34 +131,7 @@ impl Certificates {
     /// them yet. Blocks.
     pub(crate) fn find(&self, ledger: &Reader, wanted: &[(u64, Issuance)]) -> Vec<[Vec<u8>; 2]> {
         self.written();
-        let mut last: Option<(u64, Vec<u8>)> = None;
-        let mut authorities: HashMap<[u8; 32], Option<Vec<u8>>> = HashMap::new();
-        let mut found = Vec::new();
-        for (index, issuance) in wanted {
-            let number = index >> PLACES;
-            if last.as_ref().is_none_or(|(at, _)| *at != number) {
-                let bytes = read(&file_of(&self.dir, number)).unwrap_or_default();
-                last = Some((number, bytes));
-            }
-            let Some((_, bytes)) = &last else {
-                continue;
-            };
-            let commit = HexDigest(issuance.commit.0.0);
-            let of = frames(bytes)
-                .map(|(_, frame)| frame)
-                .filter(|frame| frame.index == *index && frame.commit == commit);
-            let leaves: Vec<Vec<u8>> = of.filter_map(|frame| whole(&frame, ledger)).collect();
-            if leaves.is_empty() {
-                continue;
-            }
-            let authority = authorities
-                .entry(issuance.issuer.0)
-                .or_insert_with(|| read(&authority_file(&self.dir, &issuance.issuer.0)).ok());
-            if let Some(authority) = authority {
-                found.extend(leaves.into_iter().map(|leaf| [leaf, authority.clone()]));
-            }
-        }
-        found
+        certificates::find(&self.dir, &ledger.into(), wanted)
     }
 
     /// Writes over the certificates of issuances that commit to one of `commits` and stand at one of `places`, or
@@ -309,7 +273,7 @@ impl Writer {
 
     fn erase_at(&self, commits: &[HexDigest], places: &[u64]) -> io::Result<u64> {
         let commits: HashSet<HexDigest> = commits.iter().copied().collect();
-        let numbers: BTreeSet<u64> = places.iter().map(|index| index >> PLACES).collect();
+        let numbers: BTreeSet<u64> = places.iter().map(|index| number(*index)).collect();
         numbers.iter().try_fold(0, |erased, number| {
             Ok(erased + write_over(&file_of(&self.dir, *number), &commits)?)
         })
@@ -328,7 +292,7 @@ impl Writer {
             }
             outcome = outcome.and(self.authority(&one));
             if let Some(frame) = framed(&one) {
-                let file = files.entry(one.receipt.index >> PLACES).or_default();
+                let file = files.entry(number(one.receipt.index)).or_default();
                 file.extend(frame);
             }
         }
@@ -403,17 +367,6 @@ fn framed(one: &Signed) -> Option<Vec<u8>> {
     frame.encode()
 }
 
-/// The certificate, with what the ledger has of it.
-fn whole(frame: &Frame<'_>, ledger: &Reader) -> Option<Vec<u8>> {
-    let receipt = Receipt {
-        record: ledger.record(frame.index).ok()?.into_bytes(),
-        index: frame.index,
-        proof: ledger.inclusion(frame.index, frame.size).ok()?,
-        checkpoint: String::new(),
-    };
-    Some([frame.before, &receipt.of_ledger(), frame.after].concat())
-}
-
 /// A file to append to. What is behind the last whole frame is cut off.
 fn open(path: &Path) -> io::Result<Open> {
     make_parent(path)?;
@@ -476,12 +429,6 @@ fn cut(file: &File, path: &Path, end: usize, length: usize) -> io::Result<()> {
     file.set_len(end as u64)
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LARGEST).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 fn make_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().unwrap_or(path);
     DirBuilder::new().recursive(true).mode(0o700).create(parent)
@@ -494,15 +441,6 @@ fn listed(dir: &Path) -> io::Result<Vec<PathBuf>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
-}
-
-fn file_of(dir: &Path, number: u64) -> PathBuf {
-    let folder = format!("{:08x}", number >> FILES);
-    dir.join(folder).join(format!("{number:012x}"))
-}
-
-fn authority_file(dir: &Path, issuer: &[u8; 32]) -> PathBuf {
-    dir.join(AUTHORITIES).join(crypto::hex::encode(issuer))
 }
 
 #[cfg(test)]

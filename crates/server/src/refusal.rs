@@ -81,7 +81,7 @@ impl Refusal {
                         "this needs records that are gone from this server",
                     )
                     .observed(pruned.to_string())
-                    .next("the record says who has them (`policy`): trilith ledger search --type retention; of a copy, trilith ledger search --folder COPY --receipts --json gives records with their receipts, and no pack is made of it"),
+                    .next("the record says who has them (`policy`): trilith ledger search --type retention; whoever has a copy asks that one, as docs/operate/packs.md says: trilith pack --folder COPY --trust FILE --record LEDGER:INDEX --output FILE"),
                 ));
             }
             cause = error.source();

@@ -111,7 +111,7 @@ pub struct PackArguments {
     pub output: PathBuf,
     /// Put these certificates of SVIDs beside their issuances, with those of the authorities above them: PEM, as
     /// `trilith files` writes `svid.pem`, or DER. For SVIDs of which the server keeps none. The pack is verified by
-    /// what the server says to trust
+    /// what the server says to trust; from a copy, by --trust
     #[arg(long, value_name = "CHAIN")]
     pub certificate: Vec<PathBuf>,
     /// Leave out the certificates that the server keeps: for whoever's trust file has no root certificates, or older
@@ -121,9 +121,18 @@ pub struct PackArguments {
     /// Verify the pack and write what it shows as one page for people, which needs nothing else
     #[arg(long, value_name = "PAGE", requires = "trust")]
     pub html: Option<PathBuf>,
-    /// What the page is verified by: the file that `verify` takes
-    #[arg(long, value_name = "FILE", requires = "html")]
+    /// What the page is verified by, and a pack from a copy before it is written: the file that `verify` takes
+    #[arg(long, value_name = "FILE")]
     pub trust: Option<PathBuf>,
+    /// Make the pack of a copy, and ask no server: the folder of a server's `data_dir` that somebody keeps, or of its
+    /// ledger or the tiles of it alone, with those of gateways beside it; several with commas, or given more than once
+    #[arg(
+        long = "folder",
+        value_name = "COPY",
+        value_delimiter = ',',
+        requires = "trust"
+    )]
+    pub folders: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

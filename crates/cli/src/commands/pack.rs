@@ -1,7 +1,8 @@
-//! Packs: made by the server, checked by anybody. `verify` opens two files and nothing else.
+//! Packs: made by the server, or of a copy of its ledger; checked by anybody. `verify` opens two files and nothing else.
 
 pub(crate) mod again;
 mod certificates;
+mod copied;
 
 use crate::arguments::{
     Global, PackArguments, PackQuestion, RecordRange, TrustArguments, VerifyArguments,
@@ -30,34 +31,33 @@ const MOST_DOUBTS: usize = 9;
 pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<(), Failure> {
     let question = question(arguments.question)?;
     // A file that cannot be read is told before anything is asked.
-    let page = match (&arguments.html, &arguments.trust) {
-        (Some(page), Some(trust)) => Some((page.as_path(), trust_file(trust)?)),
-        _ => None,
-    };
-    let certificates = certificates::read(&arguments.certificate)?;
-    let mut stream = admin::connect(global)
-        .await?
-        .pack(v1::PackRequest {
-            question: question.to_json(),
-            certificates: !arguments.without_certificates,
-        })
-        .await
-        .map_err(|status| admin::refusal(&status))?
-        .into_inner();
-    let mut bytes = Vec::new();
-    while let Some(chunk) = stream
-        .message()
-        .await
-        .map_err(|status| admin::refusal(&status))?
-    {
-        bytes.extend_from_slice(&chunk.data);
+    let trust = arguments.trust.as_deref().map(trust_file).transpose()?;
+    let copied = trust.as_ref().filter(|_| !arguments.folders.is_empty());
+    if trust.is_some() && copied.is_none() && arguments.html.is_none() {
+        return Err(Failure::usage(
+            "--trust goes with --html, or with --folder: a pack that the server makes is verified by whoever reads it",
+        ));
     }
+    let page = arguments.html.as_deref().zip(trust.as_ref());
+    let certificates = certificates::read(&arguments.certificate)?;
+    let with = !arguments.without_certificates;
+    let mut bytes = match copied {
+        Some(trust) => copied::make(&arguments.folders, question, with, trust, global)?,
+        None => of_question(&question, with, global).await?,
+    };
     if !certificates.is_empty() {
-        let (trust, _) = of_server(global, None).await?;
+        let trust = match copied {
+            Some(trust) => trust.clone(),
+            None => of_server(global, None).await?.0,
+        };
         bytes = certificates::put_in(&bytes, &certificates, &trust)?;
     }
+    // A copy is believed nothing: what does not verify is not written.
+    if let Some(trust) = copied {
+        judged(&bytes, trust).map_err(|failure| refused(&failure, global))?;
+    }
     files::write(&arguments.output, &bytes)?;
-    if let Some((page, trust)) = &page {
+    if let Some((page, trust)) = page {
         let verdict = judged(&bytes, trust);
         write_page(page, &bytes, trust, &verdict)?;
         verdict.map_err(|failure| refused(&failure, global))?;
@@ -74,11 +74,37 @@ pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<()
             bytes.len(),
             arguments.output.display()
         ));
-        if let Some((page, _)) = &page {
+        if let Some((page, _)) = page {
             output::note(format_args!("The page of it: {}", page.display()));
         }
     }
     Ok(())
+}
+
+/// As the server makes it.
+async fn of_question(
+    question: &Question,
+    certificates: bool,
+    global: &Global,
+) -> Result<Vec<u8>, Failure> {
+    let request = v1::PackRequest {
+        question: question.to_json(),
+        certificates,
+    };
+    let mut client = admin::connect(global).await?;
+    let answer = client.pack(request).await;
+    let mut stream = answer
+        .map_err(|status| admin::refusal(&status))?
+        .into_inner();
+    let mut bytes = Vec::new();
+    while let Some(chunk) = stream
+        .message()
+        .await
+        .map_err(|status| admin::refusal(&status))?
+    {
+        bytes.extend_from_slice(&chunk.data);
+    }
+    Ok(bytes)
 }
 
 fn question(asked: PackQuestion) -> Result<Question, Failure> {

@@ -23,7 +23,7 @@ use std::process::ExitCode;
 
 /// An index that lies, like a proof that does not hold, is another exit than a refusal.
 #[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
-fn failed(error: Error) -> Failure {
+pub(crate) fn failed(error: Error) -> Failure {
     let finding = error.finding();
     match error {
         Error::Lied(_) => Failure::verification(vec![finding]),

@@ -5,8 +5,8 @@ use super::Question;
 use super::folds::{self, Change, Lifetime, OneSession, Placed};
 use super::question::spiffe_id;
 use crate::body::{
-    self, Decision, Erasure, EstateVersion, InvariantApproval, Issuance, Misbehaviour, Proof,
-    SessionStart, Verdict,
+    self, Bundle, Decision, Erasure, EstateVersion, InvariantApproval, Issuance, Misbehaviour,
+    Proof, SessionStart, Snapshot, Verdict,
 };
 use crate::{HexDigest, Record, RecordError, RecordType};
 use serde_json::Value;
@@ -320,6 +320,24 @@ pub fn grounds(record: &Record) -> Result<Grounds, RecordError> {
         _ => {}
     }
     Ok(Grounds { records, blobs })
+}
+
+/// All contents that a record names, also what no pack needs and the server does: by the document of the newest bundle
+/// it starts.
+pub fn contents(record: &Record) -> Result<Vec<HexDigest>, RecordError> {
+    let mut contents = grounds(record)?.blobs;
+    match record.kind() {
+        RecordType::Bundle => {
+            let bundle: Bundle = record.expect_body()?;
+            contents.extend(bundle.blob.map(|blob| blob.sha256));
+        }
+        RecordType::Snapshot => {
+            let snapshot: Snapshot = record.expect_body()?;
+            contents.push(snapshot.state.sha256);
+        }
+        _ => {}
+    }
+    Ok(contents)
 }
 
 #[cfg(test)]

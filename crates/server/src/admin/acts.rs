@@ -282,16 +282,10 @@ fn identity_resource(core: &Core, path: &str) -> ResourceRef {
 
 /// `payments/api`, of that or of the whole SPIFFE ID.
 pub(super) fn identity_path(core: &Core, text: &str) -> Result<String, Refusal> {
-    let prefix = format!("spiffe://{}/", core.trust_domain);
-    let path = text.strip_prefix(&prefix).unwrap_or(text);
-    match core.trust_domain.identity(path) {
-        Ok(_) => Ok(path.to_owned()),
-        Err(error) => Err(Refusal::Invalid(
-            Finding::new("IDENTITY-NAME", "this is no identity of this trust domain")
-                .expected("a path such as payments/api, or its SPIFFE ID")
-                .observed(error.to_string()),
-        )),
-    }
+    Ok(record_index::packs::identity_path(
+        &core.trust_domain,
+        text,
+    )?)
 }
 
 pub(super) async fn revoke(

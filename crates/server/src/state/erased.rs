@@ -2,8 +2,9 @@
 //! folder has brought back, and nobody is told that something is lost which was erased.
 
 use super::State;
-use ledger::body::{Bundle, Erasure, Retention, Snapshot};
-use ledger::{HexDigest, Record, RecordError, RecordType, pack};
+use ledger::body::{Erasure, Retention, Snapshot};
+pub(crate) use ledger::pack::contents;
+use ledger::{HexDigest, Record, RecordError};
 use store::{Change, MetaRow};
 
 const PREFIX: &str = "erased ";
@@ -32,24 +33,6 @@ fn row(sha256: &HexDigest, value: String) -> Change {
 pub(super) fn read(row: &MetaRow) -> Option<(HexDigest, Option<u64>)> {
     let sha256 = row.key.strip_prefix(PREFIX)?.parse().ok()?;
     Some((sha256, row.value.parse().ok()))
-}
-
-/// All contents that a record names, also what no pack needs and the server does: by the document of the newest bundle
-/// it starts.
-pub(crate) fn contents(record: &Record) -> Result<Vec<HexDigest>, RecordError> {
-    let mut contents = pack::grounds(record)?.blobs;
-    match record.kind() {
-        RecordType::Bundle => {
-            let bundle: Bundle = record.expect_body()?;
-            contents.extend(bundle.blob.map(|blob| blob.sha256));
-        }
-        RecordType::Snapshot => {
-            let snapshot: Snapshot = record.expect_body()?;
-            contents.push(snapshot.state.sha256);
-        }
-        _ => {}
-    }
-    Ok(contents)
 }
 
 pub(super) fn changes(index: u64, body: &Erasure) -> Vec<Change> {
@@ -125,7 +108,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ledger::body::{BlobRef, Body as _, ErasedItem};
+    use ledger::body::{BlobRef, Body as _, Bundle, ErasedItem};
     use ledger::{Decimal, Origin, RecordBuilder, Stamp};
 
     const DOCUMENT: &[u8] = b"the authority's document";

@@ -1,6 +1,7 @@
 //! The certificate of a session in its pack, and a record with the session that it belongs to. The second verifier
 //! says the same of each pack.
 
+mod copied;
 mod kept;
 
 use crate::harness::{Fixture, PROGRAM, estate, program};

@@ -315,7 +315,11 @@ fn fill_under(scene: &Scene, count: u64, clock: fn() -> Stamp) {
 }
 
 /// A month from now, all that is there is old.
-fn prune(config: &Config, copy: Option<&Path>, really: bool) -> Result<Pruning, StartError> {
+pub(crate) fn prune(
+    config: &Config,
+    copy: Option<&Path>,
+    really: bool,
+) -> Result<Pruning, StartError> {
     prune_within(config, copy, really, &PruneBounds::default())
 }
 

@@ -1,6 +1,7 @@
 //! A server and its witnesses: what enough of them have seen is served, and nothing waits for them. The witnesses
 //! here answer as the specification says, or as it does not; real ones are in the tests of `trilith`.
 
+mod copied;
 mod ledgers;
 mod new_log;
 mod rewound;

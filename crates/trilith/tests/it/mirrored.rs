@@ -126,6 +126,7 @@ fn a_server_sends_its_ledger_to_a_mirror_that_is_killed_on_the_way() {
         output.status.success() && told.contains("verified: "),
         "{told}"
     );
+    packed_of_tiles(&site, origin);
 
     let program = match testkit::go_peer("tlog") {
         Ok(program) => program,
@@ -139,6 +140,53 @@ fn a_server_sends_its_ledger_to_a_mirror_that_is_killed_on_the_way() {
         .and_then(|rest| rest.split(' ').next());
     let read: u64 = read.and_then(|read| read.parse().ok()).unwrap_or_default();
     assert!(read > 256, "{told}");
+}
+
+/// Packs are made of what the mirror keeps, by whoever has its folder; they answer as the server does.
+fn packed_of_tiles(site: &Site, origin: &str) {
+    let trust = site.run(&["trust"]);
+    assert!(trust.status.success(), "{}", said(&trust));
+    std::fs::write(site.path("trust.json"), &trust.stdout).expect("written");
+    let asked = ["pack", "--lifetime", "payments/api", "--output"];
+    let of_folder = |folder: &str, name: &str| {
+        let of = [name, "--folder", folder, "--trust", "trust.json"];
+        let output = site.run(&[&asked[..], &of].concat());
+        assert_eq!(output.status.success(), site.path(name).exists());
+        (output.status.success(), said(&output))
+    };
+    let answers = |name: &str| {
+        let output = site.run(&["verify", name, "--trust", "trust.json", "--json"]);
+        assert!(output.status.success(), "{}", said(&output));
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        told["answers"].as_u64().expect("a number")
+    };
+    let output = site.run(&[&asked[..], &["server.pack"]].concat());
+    assert!(output.status.success(), "{}", said(&output));
+    let folder = format!("witness/mirror/{}", hash(origin));
+    let (made, told) = of_folder(&folder, "tiles.pack");
+    assert!(made, "{told}");
+    assert_eq!(answers("tiles.pack"), answers("server.pack"));
+    assert!(answers("tiles.pack") > 0);
+
+    // One byte of a bundle, and a bundle that is not there.
+    let copied = std::process::Command::new("cp")
+        .arg("-a")
+        .args([site.path(&folder), site.path("tiles")])
+        .status();
+    assert!(copied.expect("cp runs").success());
+    let bundle = site.path("tiles/tile/entries/000");
+    let held = std::fs::read(&bundle).expect("a bundle");
+    let mut changed = held.clone();
+    let middle = changed.len() / 2;
+    *changed.get_mut(middle).expect("a byte") ^= 1;
+    std::fs::write(&bundle, changed).expect("written");
+    let (made, told) = of_folder("tiles", "a.pack");
+    assert!(!made && told.contains("RECORDS-LEDGER"), "{told}");
+    std::fs::write(&bundle, held).expect("written");
+    assert!(of_folder("tiles", "b.pack").0);
+    std::fs::remove_file(site.path("tiles/tile/entries/001")).expect("removed");
+    let (made, told) = of_folder("tiles", "a.pack");
+    assert!(!made && told.contains("RECORDS-LEDGER"), "{told}");
 }
 
 /// The mirror has heard of a head that is longer than the copy, and lacks what the ledger has pruned.

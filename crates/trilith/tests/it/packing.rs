@@ -213,6 +213,135 @@ fn a_certificate_that_one_holds_stands_beside_its_issuance() {
     }
 }
 
+impl Site {
+    /// Ends the server, and copies what it has.
+    fn copied(&mut self, name: &str) -> PathBuf {
+        let pid = self.server.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(sent.expect("kill runs").success());
+        self.server.wait().expect("it is gone");
+        let copied = Command::new("cp")
+            .arg("-a")
+            .args([self.path("data"), self.path(name)])
+            .status();
+        assert!(copied.expect("cp runs").success());
+        self.path(name)
+    }
+}
+
+/// The file below `dir` that has `part`, and where it stands in it.
+fn holding(dir: &Path, part: &[u8]) -> Option<(PathBuf, usize)> {
+    let entries = std::fs::read_dir(dir).expect("a folder");
+    entries.into_iter().find_map(|entry| {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            return holding(&path, part);
+        }
+        let bytes = std::fs::read(&path).expect("a file");
+        let at = bytes
+            .windows(part.len())
+            .position(|window| window == part)?;
+        Some((path, at))
+    })
+}
+
+#[test]
+fn whoever_has_a_copy_makes_packs_of_it_and_asks_no_server() {
+    let mut site = Site::start();
+    let serial = site.serial();
+    let asked = ["pack", "--issuance", serial.as_str(), "--output"];
+    let output = site.run(&[&asked[..], &["server.pack"]].concat());
+    assert!(output.status.success(), "{}", said(&output));
+    let copy = site.copied("copy");
+    let of_copy = ["--folder", "copy", "--trust", "trust.json"];
+    let made = |site: &Site, name: &str, more: &[&str]| {
+        let output = site.run(&[&asked[..], &[name], more].concat());
+        assert_eq!(output.status.success(), site.path(name).exists());
+        (output.status.code(), said(&output))
+    };
+    let (code, told) = made(&site, "none.pack", &[]);
+    assert_ne!(code, Some(0), "there is no server to ask: {told}");
+    let with_page = [&of_copy[..], &["--html", "copy.html"]].concat();
+    let (code, told) = made(&site, "copy.pack", &with_page);
+    assert_eq!(code, Some(0), "{told}");
+    let page = std::fs::read_to_string(site.path("copy.html")).expect("a page");
+    assert!(page.contains(&serial), "{page}");
+
+    // It says what the server's said.
+    let verified = |pack: &str| {
+        let output = site.run(&["verify", pack, "--trust", "trust.json", "--json"]);
+        assert!(output.status.success(), "{}", said(&output));
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let answers = told.get("records").and_then(Value::as_array);
+        let answers: Vec<Value> = answers
+            .expect("records")
+            .iter()
+            .filter(|record| record.get("answers") == Some(&Value::Bool(true)))
+            .cloned()
+            .collect();
+        let of = |name: &str| told.get(name).cloned().expect("it is there");
+        (
+            answers,
+            of("complete"),
+            of("certificates"),
+            of("asked"),
+            of("blobs"),
+        )
+    };
+    let theirs = verified("server.pack");
+    assert_eq!(theirs.0.len(), 1, "{theirs:?}");
+    assert_eq!(verified("copy.pack"), theirs);
+    match testkit::venv_python(&["cryptography"]) {
+        None => testkit::skip(
+            "trilith.python-verifier",
+            "no Python with cryptography in target/venv; run cargo xtask test",
+        ),
+        Some(python) => {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../../verifiers/python/trilith_verify.py");
+            let output = Command::new(python)
+                .arg(script)
+                .arg(site.path("copy.pack"))
+                .arg("--trust")
+                .arg(site.path("trust.json"))
+                .output();
+            let output = output.expect("it runs");
+            assert!(output.status.success(), "{}", said(&output));
+        }
+    }
+
+    // What to trust is said, and by nobody else than the user.
+    assert_eq!(made(&site, "a.pack", &["--folder", "copy"]).0, Some(2));
+    let (code, told) = made(&site, "a.pack", &["--trust", "trust.json"]);
+    assert_eq!(code, Some(2), "{told}");
+    let other = site.path("trust.json");
+    let text = std::fs::read_to_string(&other).expect("a file");
+    let mut trust: Value = serde_json::from_str(&text).expect("JSON");
+    let key = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).expect("a key");
+    let signer = ledger::LedgerSigner::new("example.org/server", std::sync::Arc::new(key));
+    let key = signer.expect("a signer").key().to_string();
+    let document = trust.as_object_mut().expect("an object");
+    document.insert("ledger_key".to_owned(), Value::String(key));
+    std::fs::write(site.path("other.json"), trust.to_string()).expect("written");
+    let (code, told) = made(
+        &site,
+        "a.pack",
+        &["--folder", "copy", "--trust", "other.json"],
+    );
+    assert_eq!(code, Some(3), "{told}");
+    assert!(told.contains("PACK-COPY-FOREIGN"), "{told}");
+
+    // One byte of any record.
+    let (path, at) = holding(&copy.join("ledger/segments"), b"\"bundle\"").expect("a record");
+    let mut bytes = std::fs::read(&path).expect("a segment");
+    let byte = bytes.get_mut(at + 1).expect("a byte");
+    *byte ^= 1;
+    std::fs::write(&path, bytes).expect("written");
+    let (code, told) = made(&site, "a.pack", &of_copy);
+    assert_ne!(code, Some(0), "{told}");
+    assert!(told.contains("RECORDS-LEDGER"), "{told}");
+}
+
 /// It said that "5 of 4 answer": what the answers belong to is no answer that matches.
 #[test]
 fn no_more_records_are_said_to_answer_than_there_are() {

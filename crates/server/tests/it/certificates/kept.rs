@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// A pack with what is kept.
-async fn pack(fixture: &Fixture, question: &Value) -> Vec<u8> {
+pub(super) async fn pack(fixture: &Fixture, question: &Value) -> Vec<u8> {
     let request = PackRequest {
         question: question.to_string(),
         certificates: true,
@@ -51,7 +51,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// The file below `dir` that holds `part`, and where.
-fn holding(dir: &Path, part: &[u8]) -> Option<(PathBuf, usize)> {
+pub(super) fn holding(dir: &Path, part: &[u8]) -> Option<(PathBuf, usize)> {
     files(dir).into_iter().find_map(|path| {
         let at = *places(&std::fs::read(&path).unwrap(), part).first()?;
         Some((path, at))
@@ -70,7 +70,7 @@ impl Session {
     }
 
     /// What the record of the issuance says.
-    async fn issued(&self) -> Value {
+    pub(super) async fn issued(&self) -> Value {
         let records = self.fixture.records(&["issuance"]).await;
         let (_, record) = records
             .into_iter()

@@ -2,30 +2,26 @@
 //! changes of the estate and verdicts over the server's.
 
 use super::{
-    Collector, MOST_ACCESSES, MOST_RECORDS, Under, Unopened, failed, known, newest_anchors,
-    nothing_gone, sources, walk,
+    Collector, Gateway, Keeper, Log, MOST_ACCESSES, MOST_RECORDS, Under, Unmade, identity_path,
+    known, newest_anchors, nothing_gone, unknown, walk,
 };
-use crate::admin::acts;
-use crate::core::Core;
-use crate::refusal::Refusal;
 use facts::Finding;
 use ledger::RecordType;
 use ledger::pack::{Answers, Question};
-use ledger_store::Reader;
 use std::collections::BTreeSet;
 
 /// The places that answer in one ledger, if they are not too many for a pack.
 fn answers(
-    core: &Core,
+    trust_domain: &str,
     question: &Question,
     (origin, server): (&str, bool),
-    (reader, size): (&Reader, u64),
-) -> Result<BTreeSet<u64>, Refusal> {
+    (reader, size): (&Log, u64),
+) -> Result<BTreeSet<u64>, Unmade> {
     // What was recorded in a time is all of it, or none is shown.
     if matches!(question, Question::Period { .. }) {
         nothing_gone(reader)?;
     }
-    let mut answers = Answers::new(question, core.trust_domain.as_str(), origin, server);
+    let mut answers = Answers::new(question, trust_domain, origin, server);
     walk(reader, size, |index, record| {
         // More than a pack takes need not be held.
         if answers.total() <= MOST_ACCESSES {
@@ -33,29 +29,35 @@ fn answers(
         }
     })?;
     if answers.total() > MOST_ACCESSES {
-        return Err(Refusal::Precondition(
+        return Err(Unmade::Precondition(Box::new(
             Finding::new("PACK-MANY", "more records answer than a pack takes")
                 .expected(format!("at most {MOST_ACCESSES} of each ledger"))
                 .observed(format!("more, in {origin}"))
                 .next("ask for less: a shorter time, one ledger, or a range of records"),
-        ));
+        )));
     }
     Ok(answers.indices())
 }
 
 /// A lifetime, a change of the estate, or a verdict.
-pub(super) fn of_server(core: &Core, question: Question, head: Under) -> Result<Vec<u8>, Refusal> {
-    let question = named_in_full(core, question)?;
-    let origin = core.ledger_key.origin().as_str();
-    let ledger = (core.journal.reader(), head.checkpoint.size);
+pub(super) fn of_server<K: Keeper>(
+    keeper: &K,
+    question: Question,
+    head: Under,
+) -> Result<Vec<u8>, K::Refusal> {
+    let question = named_in_full(keeper, question)?;
+    let origin = keeper.ledger_key().origin().as_str();
+    let reader = keeper.reader();
+    let ledger = (&reader, head.checkpoint.size);
     if let Question::Verdict { index } = question {
         is_verdict(ledger, index)?;
     }
-    let found = answers(core, &question, (origin, true), ledger)?;
+    let domain = keeper.trust_domain().as_str();
+    let found = answers(domain, &question, (origin, true), ledger)?;
     if found.is_empty() {
-        answers_nothing(core, &question)?;
+        answers_nothing(keeper, &question)?;
     }
-    let mut collector = Collector::new(core, &question, head)?;
+    let mut collector = Collector::new(keeper, &question, head)?;
     for index in found {
         collector.own(index)?;
     }
@@ -64,24 +66,26 @@ pub(super) fn of_server(core: &Core, question: Question, head: Under) -> Result<
 }
 
 /// A session, or a period.
-pub(super) fn of_gateways(
-    core: &Core,
+pub(super) fn of_gateways<K: Keeper>(
+    keeper: &K,
     question: Question,
-    known_before: Vec<Unopened>,
+    known_before: Vec<Gateway>,
     head: Under,
-) -> Result<Vec<u8>, Refusal> {
-    let question = named_in_full(core, question)?;
+) -> Result<Vec<u8>, K::Refusal> {
+    let question = named_in_full(keeper, question)?;
     let size = head.checkpoint.size;
     let gateways = match size {
-        0..=MOST_RECORDS => newest_anchors(core, size)?,
+        0..=MOST_RECORDS => newest_anchors(&keeper.reader(), size)?,
         _ => known_before,
     };
-    let own = core.ledger_key.origin().as_str();
+    let own = keeper.ledger_key().origin().as_str();
+    let domain = keeper.trust_domain().as_str();
     let mut any = false;
-    let mut collector = Collector::new(core, &question, head)?;
+    let mut collector = Collector::new(keeper, &question, head)?;
     if question.is_about(own, true) {
-        let ledger = (core.journal.reader(), size);
-        for index in answers(core, &question, (own, true), ledger)? {
+        let reader = keeper.reader();
+        let ledger = (&reader, size);
+        for index in answers(domain, &question, (own, true), ledger)? {
             any = true;
             collector.own(index)?;
         }
@@ -91,33 +95,25 @@ pub(super) fn of_gateways(
         if !question.is_about(&gateway.origin, false) {
             continue;
         }
-        let gateway = gateway.open(core)?;
+        let gateway = gateway.open(keeper)?;
         let ledger = (&gateway.reader, gateway.size);
-        let found = answers(core, &question, (&gateway.origin, false), ledger)?;
+        let found = answers(domain, &question, (&gateway.origin, false), ledger)?;
         any |= !found.is_empty();
         collector.gateway(&gateway, &found)?;
         let number = collector.builder.checkpoint(&gateway.checkpoint);
         collector.tiles(number, gateway.size, &gateway.reader)?;
     }
     if !any {
-        answers_nothing(core, &question)?;
+        answers_nothing(keeper, &question)?;
     }
     Ok(collector.build())
 }
 
 /// As it stands in the pack: ledgers by their origins, identities by their SPIFFE IDs.
-fn named_in_full(core: &Core, question: Question) -> Result<Question, Refusal> {
-    let origin = |ledger: &str| {
-        let source = sources(core, ledger)?.into_iter().next();
-        let name = source.map_or_else(String::new, |source| source.name);
-        Ok::<_, Refusal>(match name == crate::admin::records::SERVER {
-            true => core.ledger_key.origin().to_string(),
-            false => name,
-        })
-    };
+fn named_in_full<K: Keeper>(keeper: &K, question: Question) -> Result<Question, K::Refusal> {
     Ok(match question {
         Question::Session { ledger, session } => Question::Session {
-            ledger: origin(&ledger)?,
+            ledger: keeper.named(&ledger)?,
             session,
         },
         Question::Period {
@@ -125,23 +121,23 @@ fn named_in_full(core: &Core, question: Question) -> Result<Question, Refusal> {
             from,
             to,
         } => Question::Period {
-            ledger: Some(origin(&ledger)?),
+            ledger: Some(keeper.named(&ledger)?),
             from,
             to,
         },
         Question::Lifetime { identity } => {
-            let path = acts::identity_path(core, &identity)?;
-            let identity = format!("spiffe://{}/{path}", core.trust_domain);
+            let path = identity_path(keeper.trust_domain(), &identity)?;
+            let identity = format!("spiffe://{}/{path}", keeper.trust_domain());
             Question::Lifetime { identity }
         }
         question => question,
     })
 }
 
-fn is_verdict((reader, size): (&Reader, u64), index: u64) -> Result<(), Refusal> {
+fn is_verdict((reader, size): (&Log, u64), index: u64) -> Result<(), Unmade> {
     let found = match index < size {
         true => {
-            let record = reader.record(index).map_err(|error| failed(&error))?;
+            let record = reader.record(index)?;
             record.kind().as_str()
         }
         false => "none",
@@ -149,7 +145,7 @@ fn is_verdict((reader, size): (&Reader, u64), index: u64) -> Result<(), Refusal>
     if found == RecordType::Verdict.as_str() {
         return Ok(());
     }
-    Err(Refusal::Unknown(
+    Err(unknown(
         Finding::new(
             "PACK-VERDICT-UNKNOWN",
             "the server's ledger has no such verdict",
@@ -161,11 +157,11 @@ fn is_verdict((reader, size): (&Reader, u64), index: u64) -> Result<(), Refusal>
 }
 
 /// That nothing answers says something only about what there could have been.
-fn answers_nothing(core: &Core, question: &Question) -> Result<(), Refusal> {
+fn answers_nothing<K: Keeper>(keeper: &K, question: &Question) -> Result<(), K::Refusal> {
     let refusal = match question {
         Question::Lifetime { identity } => {
-            let path = acts::identity_path(core, identity)?;
-            return known(core, &path, identity);
+            let path = identity_path(keeper.trust_domain(), identity)?;
+            return known(keeper, &path, identity);
         }
         Question::Session { ledger, session } => {
             Finding::new("PACK-SESSION", "the ledger has no session of that name")
@@ -173,7 +169,7 @@ fn answers_nothing(core: &Core, question: &Question) -> Result<(), Refusal> {
                 .next("sessions: trilith ledger search --type session-start; a gateway's are anchored within seconds")
         }
         Question::Estate { version } => {
-            nothing_gone(core.journal.reader())?;
+            nothing_gone(&keeper.reader())?;
             Finding::new("PACK-ESTATE", "the server's ledger knows no such version")
                 .expected("all 64 digits of a version that was proved or applied")
                 .observed(version.to_string())
@@ -181,5 +177,5 @@ fn answers_nothing(core: &Core, question: &Question) -> Result<(), Refusal> {
         }
         _ => return Ok(()),
     };
-    Err(Refusal::Unknown(refusal))
+    Err(unknown(refusal).into())
 }

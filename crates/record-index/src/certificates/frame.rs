@@ -11,18 +11,20 @@ const HEAD: usize = 52;
 /// Bytes behind the length, at most.
 const MAX_FRAME: usize = 64 * 1024;
 
+/// One certificate.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Frame<'a> {
-    pub(super) index: u64,
-    pub(super) commit: HexDigest,
-    pub(super) size: u64,
-    pub(super) before: &'a [u8],
-    pub(super) after: &'a [u8],
+pub struct Frame<'a> {
+    pub index: u64,
+    pub commit: HexDigest,
+    pub size: u64,
+    pub before: &'a [u8],
+    pub after: &'a [u8],
 }
 
 impl<'a> Frame<'a> {
     /// `None` if it is too long.
-    pub(super) fn encode(&self) -> Option<Vec<u8>> {
+    #[must_use]
+    pub fn encode(&self) -> Option<Vec<u8>> {
         let length = HEAD + self.before.len() + self.after.len();
         if length > MAX_FRAME {
             return None;
@@ -41,12 +43,14 @@ impl<'a> Frame<'a> {
     }
 
     /// Bytes of it in its file.
-    pub(super) const fn length(&self) -> usize {
+    #[must_use]
+    pub const fn length(&self) -> usize {
         4 + HEAD + self.before.len() + self.after.len()
     }
 
     /// What is written in its place, once it is erased: as long, so that the next one is found.
-    pub(super) fn erased(&self) -> Vec<u8> {
+    #[must_use]
+    pub fn erased(&self) -> Vec<u8> {
         let length = self.length();
         let mut out = u32::try_from(length - 4)
             .unwrap_or(u32::MAX)
@@ -82,7 +86,7 @@ impl<'a> Frame<'a> {
 }
 
 /// The frames of a file with their places, up to the first that is not whole.
-pub(super) fn frames(bytes: &[u8]) -> impl Iterator<Item = (usize, Frame<'_>)> {
+pub fn frames(bytes: &[u8]) -> impl Iterator<Item = (usize, Frame<'_>)> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let frame = Frame::first(bytes.get(at..)?)?;

@@ -1,10 +1,8 @@
 //! What records of a gateway belong to: the beginnings of their sessions, and the intents of their outcomes. They stand
 //! before, mostly a short way, and are sought backwards.
 
-use super::{BATCH, failed};
-use crate::refusal::Refusal;
+use super::{BATCH, Log, Unmade};
 use ledger::{Record, RecordType, body};
-use ledger_store::Reader;
 use serde_json::Value;
 use std::collections::{BTreeSet, HashSet};
 use std::ops::RangeInclusive;
@@ -52,15 +50,12 @@ impl Sought {
 }
 
 /// The places before `places` that records there belong to.
-pub(super) fn before(
-    reader: &Reader,
-    places: &RangeInclusive<u64>,
-) -> Result<BTreeSet<u64>, Refusal> {
+pub(super) fn before(reader: &Log, places: &RangeInclusive<u64>) -> Result<BTreeSet<u64>, Unmade> {
     let (mut sought, mut found) = (Sought::default(), BTreeSet::new());
     let mut end = places.end().saturating_add(1);
     while end > 0 && (end > *places.start() || !sought.is_empty()) {
         let start = end.saturating_sub(BATCH);
-        let records = reader.read(start..end).map_err(|error| failed(&error))?;
+        let records = reader.read(start..end)?;
         let placed: Vec<(u64, Vec<u8>)> = (start..end).zip(records).collect();
         for (index, bytes) in placed.into_iter().rev() {
             let record = Record::from_vec(bytes).ok();

@@ -1,0 +1,264 @@
+//! Packs of a copy, without a server: what a pruned server refuses is answered by whoever keeps a copy, as the server
+//! answered it before; and a copy that was changed gives nothing.
+
+use super::kept::pack;
+use super::{API, Session};
+use crate::harness::{config, finding};
+use crate::snapshots::prune;
+use crate::surviving::copy;
+use crypto::Custody as _;
+use custody::FileCustody;
+use ledger::body::{Admin, Body as _};
+use ledger::pack::{Question, Report, Trust};
+use ledger_store::{Folder, Ledger, Options};
+use proto::v1::PackRequest;
+use record_index::Error;
+use record_index::packs::Copied;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+const FILLED: u64 = 1_200;
+const DETAIL: &str = "said by nobody, and kept in small segments";
+
+/// Records that say nothing, in segments that are small enough to go.
+fn fill(dir: &Path) {
+    let signer = FileCustody::open(&dir.join("keys/ledger")).unwrap();
+    let signer = signer.load("ledger").unwrap().unwrap();
+    let options = Options {
+        segment_bytes: 30_000,
+        reserve_bytes: 0,
+        ..Options::default()
+    };
+    let at = dir.join("data/ledger");
+    let ledger = Ledger::open(&at, signer, "example.org/server", &options).unwrap();
+    let act = Admin {
+        principal: "uid:7".to_owned(),
+        action: "status".to_owned(),
+        resource: "server".to_owned(),
+        allow: false,
+        policies: Vec::new(),
+        detail: DETAIL.to_owned(),
+    };
+    for _ in 0..FILLED.div_ceil(16) {
+        let draft = || act.clone().record().actor("uid:7", "uid").draft().unwrap();
+        let drafts = std::iter::repeat_with(draft).take(16).collect();
+        ledger.append_many(drafts).wait().unwrap();
+    }
+    ledger.close().unwrap();
+}
+
+impl Session {
+    fn path(&self, name: &str) -> PathBuf {
+        self.fixture.dir.path().join(name)
+    }
+
+    /// A copy of all that the server has, which stands.
+    fn archive(&self, name: &str) -> PathBuf {
+        copy(&self.path("data"), &self.path(name));
+        self.path(name)
+    }
+
+    /// The code by which the server refuses.
+    async fn refused(&self, question: &Value) -> Option<String> {
+        let request = PackRequest {
+            question: question.to_string(),
+            certificates: true,
+        };
+        let asked = self.fixture.admin().await.pack(request).await;
+        asked.err().map(|status| finding(&status).code.into_owned())
+    }
+}
+
+fn of_copy(folders: &[PathBuf], trust: &Trust, question: &Value) -> Result<Vec<u8>, Error> {
+    let question = Question::read(question.to_string().as_bytes()).unwrap();
+    Copied::open(folders, trust)?.pack(question, true)
+}
+
+fn code(folders: &[PathBuf], trust: &Trust, question: &Value) -> String {
+    let refused = of_copy(folders, trust, question).map(|pack| pack.len());
+    let finding = refused.unwrap_err().finding();
+    assert!(finding.next.is_some(), "{finding}");
+    finding.code.into_owned()
+}
+
+/// What a pack says, whatever the tree was in which it says so.
+fn said(report: &Report) -> Value {
+    let records = report.records.iter().map(|item| {
+        json!([
+            item.checkpoint,
+            item.index,
+            item.answers,
+            item.record.body(),
+            item.record.kind().as_str()
+        ])
+    });
+    json!({
+        "question": report.question.to_json(), "complete": report.is_complete(),
+        "records": records.collect::<Vec<_>>(), "blobs": report.blobs.keys().collect::<Vec<_>>(),
+        "certificates": report.certificates, "erased": report.erased.len(),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_has_pruned_is_answered_from_a_copy_as_the_server_answered_it() {
+    let mut session = Session::start().await;
+    session.fixture.stop().await;
+    fill(session.fixture.dir.path());
+    session.fixture.go_on().await;
+    let issued = session.issued().await;
+    let version = session.fixture.records(&["estate-version"]).await;
+    let version = version[0].1["body"]["version"].as_str().unwrap().to_owned();
+    let now = facts::Timestamp::now().as_millis();
+    let serial = issued["serial"].as_str().unwrap();
+    let verdict: u64 = issued["verdict"].as_str().unwrap().parse().unwrap();
+    let questions = [
+        json!({"kind": "record", "ledger": "pg", "index": 1}),
+        json!({"kind": "record", "ledger": "server", "index": session.issuance}),
+        json!({"kind": "range", "ledger": "server", "from": 1, "to": 9}),
+        json!({"kind": "session", "ledger": "pg", "session": "s1"}),
+        json!({"kind": "access", "identity": API}),
+        json!({"kind": "issuance", "serial": serial}),
+        json!({"kind": "lifetime", "identity": API}),
+        json!({"kind": "verdict", "index": verdict}),
+        json!({"kind": "estate", "version": version}),
+        json!({"kind": "period", "from": now - 3_600_000, "to": now}),
+    ];
+    let mut answered = Vec::new();
+    for question in &questions {
+        let report = session
+            .judged(&pack(&session.fixture, question).await)
+            .unwrap();
+        assert!(report.is_complete(), "{question}: {:?}", report.doubts);
+        answered.push(said(&report));
+    }
+    session.fixture.stop().await;
+    let archive = session.archive("archive");
+    let plan = prune(&config(session.fixture.dir.path()), Some(&archive), true).unwrap();
+    assert!(plan.minimum > 16, "{plan:?}");
+    session.fixture.go_on().await;
+    // The server has them no more, and says so.
+    for gone in [&questions[2], &questions[9]] {
+        let refused = session.refused(gone).await;
+        assert_eq!(refused.as_deref(), Some("LEDGER-PRUNED"), "{gone}");
+    }
+    let named = vec![archive.clone()];
+    // The copy alone, and beside the pruned folder, whose server runs.
+    let both = vec![session.path("data"), archive.clone()];
+    for folders in [&named, &both] {
+        for (question, answered) in questions.iter().zip(&answered) {
+            let pack = of_copy(folders, &session.trust, question).unwrap();
+            let report = session.judged(&pack).unwrap();
+            assert_eq!(&said(&report), answered, "{question}");
+        }
+    }
+    // The same copy gives the same bytes, and nothing was written there.
+    let once = of_copy(&named, &session.trust, &questions[4]).unwrap();
+    assert_eq!(
+        of_copy(&named, &session.trust, &questions[4]).unwrap(),
+        once
+    );
+    for folder in ["ledger", "."] {
+        assert!(!archive.join(folder).join("index.sqlite").exists());
+    }
+    let pruned = vec![session.path("data")];
+    assert_eq!(
+        code(&pruned, &session.trust, &questions[0]),
+        "RECORDS-PRUNED"
+    );
+    // The folder of the ledger alone has no blobs, no certificates and no gateways.
+    copy(&archive.join("ledger"), &session.path("alone"));
+    let alone = vec![session.path("alone")];
+    let lifetime = of_copy(&alone, &session.trust, &questions[6]).unwrap();
+    let report = session.judged(&lifetime).unwrap();
+    assert!(report.is_complete() && report.blobs.is_empty() && report.certificates.is_empty());
+    assert_eq!(code(&alone, &session.trust, &questions[4]), "LEDGER-MIRROR");
+    // What nobody has recorded is told as the server tells it.
+    for (unknown, expected) in [
+        (json!({"kind": "issuance", "serial": "00ff"}), "PACK-SERIAL"),
+        (
+            json!({"kind": "lifetime", "identity": "nobody/here"}),
+            "PACK-IDENTITY-UNKNOWN",
+        ),
+        (
+            json!({"kind": "record", "ledger": "pg", "index": 99}),
+            "PACK-RECORD",
+        ),
+        (
+            json!({"kind": "record", "ledger": "pg-7", "index": 0}),
+            "LEDGER-UNKNOWN",
+        ),
+        (
+            json!({"kind": "session", "ledger": "pg", "session": "s9"}),
+            "PACK-SESSION",
+        ),
+    ] {
+        assert_eq!(
+            code(&named, &session.trust, &unknown),
+            expected,
+            "{unknown}"
+        );
+    }
+}
+
+/// Changes the byte at the first place of `part` in a file below `dir`.
+fn change(dir: &Path, part: &[u8]) {
+    let (path, at) = super::kept::holding(dir, part).unwrap();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+}
+
+fn mirror(copy: &Path) -> PathBuf {
+    let entries = std::fs::read_dir(copy.join("mirrors")).unwrap();
+    let mut folders = entries.map(|entry| entry.unwrap().path());
+    folders.find(|path| Folder::is_ledger(path)).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_was_changed_is_refused_whatever_is_asked_of_it() {
+    let mut session = Session::start().await;
+    session.fixture.stop().await;
+    // Segments of before the last one, of which no start reads each byte.
+    fill(session.fixture.dir.path());
+    let trust = session.trust.clone();
+    let access = json!({"kind": "access", "identity": API});
+    let whole = session.archive("whole");
+    of_copy(&[whole], &trust, &access).unwrap();
+
+    // One byte of a record, which the answer may have nothing to do with.
+    let byte = session.archive("byte");
+    change(&byte.join("ledger/segments"), DETAIL.as_bytes());
+    let refused = code(&[byte], &trust, &access);
+    assert!(
+        ["RECORDS-LEDGER-ROOT", "RECORDS-LEDGER"].contains(&refused.as_str()),
+        "{refused}"
+    );
+    // One byte of a gateway's record.
+    let gateway = session.archive("gateway-byte");
+    change(&mirror(&gateway).join("segments"), b"shop/public/cards");
+    let refused = code(&[gateway], &trust, &access);
+    assert!(
+        ["LEDGER-MIRROR-OTHER", "RECORDS-LEDGER"].contains(&refused.as_str()),
+        "{refused}"
+    );
+    // One byte of what a record names.
+    let content = session.archive("content");
+    change(&content.join("blobs"), b"payments reads cards");
+    assert_eq!(code(&[content], &trust, &access), "RECORDS-LEDGER");
+    // A gateway's ledger was taken away.
+    let dropped = session.archive("dropped");
+    std::fs::remove_dir_all(mirror(&dropped)).unwrap();
+    let named = std::slice::from_ref(&dropped);
+    assert_eq!(code(named, &trust, &access), "LEDGER-MIRROR");
+    // Another server's ledger, of the same name and as long.
+    let mut other = Session::start().await;
+    other.fixture.stop().await;
+    fill(other.fixture.dir.path());
+    let foreign = other.archive("foreign");
+    let named = std::slice::from_ref(&foreign);
+    assert_eq!(code(named, &trust, &access), "PACK-COPY-FOREIGN");
+    assert_eq!(code(&[foreign, dropped], &trust, &access), "RECORDS-TWO");
+    // A gateway's folder says nothing by itself.
+    let alone = session.path("gateway");
+    assert_eq!(code(&[alone], &trust, &access), "RECORDS-NEEDS-SERVER");
+}
