@@ -391,7 +391,12 @@ impl Estate {
         facts: &FactSet,
         earlier: &BTreeMap<String, FactSet>,
     ) -> ChainExplanation {
-        self.why_chain_asked(chain, (action, resource), (facts, earlier), Extent::WithTable)
+        self.why_chain_asked(
+            chain,
+            (action, resource),
+            (facts, earlier),
+            Extent::WithTable,
+        )
     }
 
     pub(crate) fn why_chain_asked(

@@ -220,7 +220,10 @@ fn one_of_each(own: Vec<Residual>, table: Vec<Residual>) -> Vec<Residual> {
         all.any(|other| other.condition == one.condition)
     };
     let (mut both, own): (Vec<_>, Vec<_>) = own.into_iter().partition(|one| within(one, &table));
-    let table: Vec<Residual> = table.into_iter().filter(|one| !within(one, &both)).collect();
+    let table: Vec<Residual> = table
+        .into_iter()
+        .filter(|one| !within(one, &both))
+        .collect();
     if let (Some(first), false) = (own.first(), table.is_empty()) {
         both.push(Residual {
             policy: Arc::clone(&first.policy),
@@ -232,7 +235,10 @@ fn one_of_each(own: Vec<Residual>, table: Vec<Residual>) -> Vec<Residual> {
 }
 
 fn any_of(all: &[Residual]) -> String {
-    let each: Vec<String> = all.iter().map(|one| format!("({})", one.condition)).collect();
+    let each: Vec<String> = all
+        .iter()
+        .map(|one| format!("({})", one.condition))
+        .collect();
     match each.as_slice() {
         [one] => one.clone(),
         _ => format!("({})", each.join(" || ")),

@@ -356,9 +356,8 @@ impl Estate {
         resource: &ResourceRef,
         prepared: &Prepared,
     ) -> Decision {
-        let alone = |resource: &ResourceRef| {
-            self.decide_alone(principal, action, resource, prepared)
-        };
+        let alone =
+            |resource: &ResourceRef| self.decide_alone(principal, action, resource, prepared);
         self.with_table(alone(resource), action, resource, alone)
     }
 

@@ -48,12 +48,9 @@ impl Estate {
             ..request.clone()
         });
         let further = of_table.further;
-        let decision = self.with_table(
-            own.decision,
-            request.action,
-            &request.resource,
-            |_| of_table.decision,
-        );
+        let decision = self.with_table(own.decision, request.action, &request.resource, |_| {
+            of_table.decision
+        });
         Explanation {
             texts: self.texts_of(&decision),
             decision,

@@ -108,8 +108,9 @@ impl Estate {
             self.ask_alone(principal, action, [asked, shown], prepared)
         };
         let found = match (ask(resource, shown), self.table_asked(action, resource)) {
-            (Ok(Some(own)), Some(table)) => ask(&table, &table)
-                .map(|of_table| of_table.map(|of_table| own.and(of_table))),
+            (Ok(Some(own)), Some(table)) => {
+                ask(&table, &table).map(|of_table| of_table.map(|of_table| own.and(of_table)))
+            }
             (own, _) => own,
         };
         match found {
@@ -129,7 +130,12 @@ impl Estate {
             Err(unanswerable) => Err(unanswerable.message),
             Ok(case) => self.partially(&case),
         };
-        self.possible(principal, action, shown, outcome.as_ref().map(Option::as_ref))
+        self.possible(
+            principal,
+            action,
+            shown,
+            outcome.as_ref().map(Option::as_ref),
+        )
     }
 
     /// The access that there can be, or what denies it by an error.
@@ -148,7 +154,11 @@ impl Estate {
             }
             Ok(Some(partial)) => {
                 let errors = errors(partial, principal, action, shown);
-                if errors.is_empty() { Ok(None) } else { Err(errors) }
+                if errors.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(errors)
+                }
             }
             Ok(None) => Ok(None),
         }
