@@ -30,10 +30,10 @@ impl Estate {
     /// of the estate's own is decided of columns alone.
     #[must_use]
     pub fn table_asked(&self, action: Action, resource: &ResourceRef) -> Option<ResourceRef> {
-        let of_column = resource.kind == ResourceKind::Column && action.is_by_column();
-        resource
-            .parent()
-            .filter(|_| of_column && self.decides_columns())
+        let of_column = resource.kind == ResourceKind::Column
+            && action.is_by_column()
+            && self.decides_columns();
+        of_column.then(|| resource.parent()).flatten()
     }
 
     #[must_use]

@@ -90,8 +90,8 @@ impl Judge {
         verdict
     }
 
-    /// What policy says of one access, by itself: a statement's tables are asked beside their columns. Of one who acts for others: what it says of each of them, and of each
-    /// delegation; where somebody of the chain may not, whom.
+    /// What policy says of one access alone: a statement's tables are asked beside their columns. Of one who acts for
+    /// others: what it says of each of them, and of each delegation; where somebody of the chain may not, whom.
     pub(super) fn decide_one(
         &self,
         estate: &Estate,
