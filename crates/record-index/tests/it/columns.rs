@@ -186,7 +186,10 @@ fn a_closed_table_denies_its_columns_when_they_are_decided_again() {
     // Nobody has what nobody can use.
     let found = unused(&site, &closed, ALL).unwrap();
     let had = found.grants.iter().any(|grant| {
-        grant.action == "select" && grant.resource.starts_with("Column::\"shop/public/customers/")
+        grant.action == "select"
+            && grant
+                .resource
+                .starts_with("Column::\"shop/public/customers/")
     });
     assert!(!had, "{:?}", found.grants);
 }
