@@ -16,6 +16,7 @@ pub use ask::{ChainAccess, ChainAnswer};
 use crate::action::Action;
 use crate::ask::Access;
 use crate::authorize::Prepared;
+use crate::columns::Extent;
 use crate::decision::{Decision, Explanation, Request};
 use crate::entities::resource_uid;
 use crate::estate::Estate;
@@ -132,6 +133,9 @@ pub struct ChainDecision {
     pub hops: Vec<Hop>,
     /// Between the hops: one less.
     pub links: Vec<Link>,
+    /// Of a column: its table, if that was asked as well. What the links do not reach is that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of_table: Option<ResourceRef>,
 }
 
 impl ChainDecision {
@@ -149,6 +153,10 @@ impl ChainDecision {
             one.policies.extend(new);
             one.errors.extend(hop.decision.errors.iter().cloned());
         }
+        // Denied for its table where each of them may have the column itself.
+        let mut denying = self.hops.iter().filter(|hop| !hop.decision.allow);
+        let by_itself = denying.any(|hop| hop.decision.of_table.is_none());
+        one.of_table = self.of_table.clone().filter(|_| !self.allow && !by_itself);
         one.findings.extend(self.findings().cloned());
         one.findings
             .extend(self.hops.iter().filter_map(Hop::lacking));
@@ -272,34 +280,61 @@ impl Estate {
         resource: &ResourceRef,
         facts: &ChainFacts,
     ) -> ChainDecision {
+        self.chain_asked(chain, (action, resource), facts, Extent::WithTable)
+    }
+
+    pub(crate) fn chain_asked(
+        &self,
+        chain: &Chain,
+        (action, resource): (Action, &ResourceRef),
+        facts: &ChainFacts,
+        extent: Extent,
+    ) -> ChainDecision {
         let hops: Vec<Hop> = chain
             .principals
             .iter()
-            .map(|principal| self.hop(chain, principal, action, resource, facts))
+            .map(|principal| self.hop(chain, principal, (action, resource), facts, extent))
             .collect();
-        let links = self.links(chain, Some((action, resource)));
+        let of_table = match extent {
+            Extent::WithTable => self.table_asked(action, resource),
+            Extent::Alone => None,
+        };
+        // A grant that reaches the table reaches its columns.
+        let reached = of_table.as_ref().unwrap_or(resource);
+        let links = self.links(chain, Some((action, reached)));
         let allow = hops.iter().all(|hop| hop.decision.allow)
             && links.iter().all(|link| link.refused.is_none());
-        ChainDecision { allow, hops, links }
+        ChainDecision {
+            allow,
+            hops,
+            links,
+            of_table,
+        }
     }
 
     fn hop(
         &self,
         chain: &Chain,
         principal: &str,
-        action: Action,
-        resource: &ResourceRef,
+        (action, resource): (Action, &ResourceRef),
         facts: &ChainFacts,
+        extent: Extent,
     ) -> Hop {
         let (whose, known) = self.facts_of(chain, principal, facts);
         let (decision, depends) = match known {
             Some(known) => {
-                let decision = self.decide_prepared(principal, action, resource, known);
+                let decision = match extent {
+                    Extent::WithTable => self.decide_prepared(principal, action, resource, known),
+                    Extent::Alone => self.decide_alone(principal, action, resource, known),
+                };
                 (decision, None)
             }
             // INVARIANT 3: what is not known denies.
             None => {
-                let regardless = self.decide_regardless(principal, action, resource);
+                let regardless = match extent {
+                    Extent::WithTable => self.decide_regardless(principal, action, resource),
+                    Extent::Alone => self.regardless_alone(principal, action, resource),
+                };
                 (regardless.decision, regardless.depends)
             }
         };
@@ -356,20 +391,39 @@ impl Estate {
         facts: &FactSet,
         earlier: &BTreeMap<String, FactSet>,
     ) -> ChainExplanation {
+        self.why_chain_asked(
+            chain,
+            (action, resource),
+            (facts, earlier),
+            Extent::WithTable,
+        )
+    }
+
+    pub(crate) fn why_chain_asked(
+        &self,
+        chain: &Chain,
+        (action, resource): (Action, &ResourceRef),
+        (facts, earlier): (&FactSet, &BTreeMap<String, FactSet>),
+        extent: Extent,
+    ) -> ChainExplanation {
         let mut known = ChainFacts::of(self.prepare(facts));
         for (principal, facts) in earlier {
             known = known.with(principal, self.prepare(facts));
         }
-        let decided = self.decide_chain(chain, action, resource, &known);
+        let decided = self.chain_asked(chain, (action, resource), &known, extent);
         let explain = |hop: &Hop| {
             let own = earlier.get(&hop.principal);
             let own = own.filter(|_| hop.facts == HopFacts::Own);
-            let mut explanation = self.why(&Request {
+            let request = Request {
                 principal: &hop.principal,
                 action,
                 resource: resource.clone(),
                 facts: own.unwrap_or(facts),
-            });
+            };
+            let mut explanation = match extent {
+                Extent::WithTable => self.explain(&request),
+                Extent::Alone => self.explain_alone(&request),
+            };
             // Of one whose facts are not known, those of the session explain nothing.
             if explanation.decision.allow != hop.decision.allow {
                 explanation.decision = hop.decision.clone();

@@ -75,6 +75,9 @@ pub struct Decision {
     pub near: Vec<Near>,
     /// Of a refused `assume`: what was expected and seen.
     pub findings: Vec<Finding>,
+    /// Of a denial of a column that by itself is allowed: its table, which is not, and of which all else here is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of_table: Option<ResourceRef>,
 }
 
 impl Decision {
@@ -85,6 +88,7 @@ impl Decision {
             errors: Vec::new(),
             near: Vec::new(),
             findings: Vec::new(),
+            of_table: None,
         }
     }
 

@@ -347,8 +347,21 @@ impl Estate {
         )
     }
 
-    /// The hot path: no allocation for facts, no search of all policies.
+    /// The hot path: no allocation for facts, no search of all policies. Where columns are decided on, a column is
+    /// allowed if its table is as well.
     pub fn decide_prepared(
+        &self,
+        principal: &str,
+        action: Action,
+        resource: &ResourceRef,
+        prepared: &Prepared,
+    ) -> Decision {
+        let alone =
+            |resource: &ResourceRef| self.decide_alone(principal, action, resource, prepared);
+        self.with_table(alone(resource), action, resource, alone)
+    }
+
+    pub(crate) fn decide_alone(
         &self,
         principal: &str,
         action: Action,
@@ -383,13 +396,12 @@ impl Estate {
     /// benchmark compare with.
     pub fn decide_plainly(&self, request: &Request<'_>) -> Decision {
         let prepared = self.prepare(request.facts);
-        let case = self.use_case(
-            request.principal,
-            request.action,
-            &request.resource,
-            &prepared,
-        );
-        answer(case, |case| case.decide_plainly(self))
+        let (action, resource) = (request.action, &request.resource);
+        let alone = |resource: &ResourceRef| {
+            let case = self.use_case(request.principal, action, resource, &prepared);
+            answer(case, |case| case.decide_plainly(self))
+        };
+        self.with_table(alone(resource), action, resource, alone)
     }
 
     /// As [`Estate::assume`] by all policies, without the index.

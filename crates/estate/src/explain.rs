@@ -36,7 +36,30 @@ impl Miss<'_> {
 }
 
 impl Estate {
+    /// Of a column with its table: where that is what is not allowed, why that is not.
     pub(crate) fn explain(&self, request: &Request<'_>) -> Explanation {
+        let own = self.explain_alone(request);
+        let table = self.table_asked(request.action, &request.resource);
+        let Some(table) = table.filter(|_| own.decision.allow) else {
+            return own;
+        };
+        let of_table = self.explain_alone(&Request {
+            resource: table,
+            ..request.clone()
+        });
+        let further = of_table.further;
+        let decision = self.with_table(own.decision, request.action, &request.resource, |_| {
+            of_table.decision
+        });
+        Explanation {
+            texts: self.texts_of(&decision),
+            decision,
+            further,
+            ..own
+        }
+    }
+
+    pub(crate) fn explain_alone(&self, request: &Request<'_>) -> Explanation {
         let prepared = self.prepare(request.facts);
         let case = self.use_case(
             request.principal,
@@ -56,12 +79,8 @@ impl Estate {
                 decision
             }
         };
-        let texts = decision
-            .policies
-            .iter()
-            .filter_map(|policy| self.text_of(&policy.id))
-            .collect();
         Explanation {
+            texts: self.texts_of(&decision),
             principal: format!("Identity::{:?}", request.principal),
             action: request.action,
             classification: request
@@ -72,9 +91,15 @@ impl Estate {
             resource: request.resource.clone(),
             estate: self.version().to_owned(),
             decision,
-            texts,
             further,
         }
+    }
+
+    fn texts_of(&self, decision: &Decision) -> Vec<String> {
+        let policies = decision.policies.iter();
+        policies
+            .filter_map(|policy| self.text_of(&policy.id))
+            .collect()
     }
 
     /// The source text of the policy with this id.

@@ -33,6 +33,7 @@ mod candidates;
 pub mod cedar;
 mod chain;
 mod code;
+mod columns;
 mod decision;
 mod declare;
 mod diff;
@@ -85,6 +86,7 @@ pub use code::{
     Judged, Sha256Digests, Subject, fsverity_digest, is_derived_of_code, is_digest_of_code,
     malformed_digest_of_code, sha256_digests_of_code, sha256_of_fsverity,
 };
+pub use columns::Alone;
 pub use decision::{Condition, Decision, Effect, Explanation, Near, Observed, PolicyRef, Request};
 pub use declare::{
     Certifies, Cloud, ColumnMode, GuestPolicyBit, IdentityKind, PlatformBit, RecordingMode,

@@ -30,6 +30,16 @@ impl Estate {
         action: Action,
         resource: &ResourceRef,
     ) -> Regardless {
+        let alone = |resource: &ResourceRef| self.regardless_alone(principal, action, resource);
+        self.regardless_with_table(alone(resource), action, resource, alone)
+    }
+
+    pub(crate) fn regardless_alone(
+        &self,
+        principal: &str,
+        action: Action,
+        resource: &ResourceRef,
+    ) -> Regardless {
         let only = |decision| Regardless {
             decision,
             depends: None,

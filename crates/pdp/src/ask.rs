@@ -370,6 +370,7 @@ pub fn why(
         "policies": decision.policies,
         "texts": texts,
         "errors": decision.errors,
+        "of_table": decision.of_table,
         "near": decision.near,
         "further": further,
         "depends": answer.depends,

@@ -5,6 +5,7 @@ use crate::decider::{Answer, Version};
 use crate::ext_authz::Mapped;
 use crate::names::shown;
 use crate::question::{Known, OnBehalfOf, Question, Refused};
+use estate::Estate;
 use facts::{FactSet, Value};
 use gateway::{Answered, Operation};
 use ledger::body::{About, ActionOn, Coverage, FactValue};
@@ -68,7 +69,8 @@ pub(crate) fn answered(
     let (actions, policies, about, findings) = match outcome {
         Outcome::Answered(answered) => {
             let (question, answer) = answered.as_ref();
-            let on = on(question.action.as_str(), question.resource.to_string());
+            let asked = asked(question, answer, version.estate());
+            let on = on(question.action.as_str(), asked);
             let findings = findings(answer);
             (
                 on,
@@ -82,7 +84,7 @@ pub(crate) fn answered(
                 spiffe_id: told.subject.clone(),
                 ..About::default()
             };
-            let on = on(&told.action, told.resource.clone());
+            let on = on(&told.action, vec![told.resource.clone()]);
             (
                 on,
                 Vec::new(),
@@ -108,10 +110,24 @@ pub(crate) fn answered(
     }
 }
 
-fn on(action: &str, resource: String) -> ActionOn {
+/// What the estate was asked about: of a column its table as well. What was denied comes first, as in a gateway's
+/// records.
+fn asked(question: &Question, answer: &Answer, estate: &Estate) -> Vec<String> {
+    let table = estate.table_asked(question.action, &question.resource);
+    let mut asked: Vec<String> = std::iter::once(&question.resource)
+        .chain(&table)
+        .map(ToString::to_string)
+        .collect();
+    if answer.decision.of_table.is_some() {
+        asked.reverse();
+    }
+    asked
+}
+
+fn on(action: &str, resources: Vec<String>) -> ActionOn {
     ActionOn {
         action: action.to_owned(),
-        resources: vec![resource],
+        resources,
         more: None,
         columns: Vec::new(),
     }

@@ -143,6 +143,12 @@ fn explain(document: &Value) {
             "  the resource is classified `{classification}`"
         ));
     }
+    if let Some(table) = explanation.pointer("/decision/of_table") {
+        output::line(format_args!(
+            "  the column by itself is allowed, and its table is not: {}",
+            plain(table)
+        ));
+    }
     let texts = list(explanation, "/texts");
     for (number, policy) in list(explanation, "/decision/policies").iter().enumerate() {
         output::line(format_args!("  because of {}", policy_name(policy)));

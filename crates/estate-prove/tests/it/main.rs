@@ -9,6 +9,7 @@
 )]
 
 mod bad_solvers;
+mod columns;
 mod cvc5;
 mod enumerated;
 mod fixture;

@@ -19,7 +19,7 @@ fn path_with(script: &str) -> (tempfile::TempDir, OsString) {
 }
 
 /// The options with the real one, if it is installed.
-fn z3(name: &str) -> Option<Options> {
+pub(crate) fn z3(name: &str) -> Option<Options> {
     let options = cvc5(name)?;
     let path = std::env::var_os("PATH")?;
     if !std::env::split_paths(&path).any(|folder| folder.join("z3").is_file()) {

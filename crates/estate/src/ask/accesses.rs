@@ -15,6 +15,7 @@ use cedar_policy::EntityUid;
 use facts::FactSet;
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 /// The answer to `who-can` or `what-can`, as it is found.
 ///
@@ -56,6 +57,8 @@ enum Asked<'a> {
 struct Turn<'a> {
     action: Action,
     sweep: Sweep<'a>,
+    /// Who can do it to the table of the column that was asked about.
+    of_table: Option<Sweep<'a>>,
     segments: Vec<Segment<'a>>,
 }
 
@@ -269,14 +272,14 @@ impl<'a> Accesses<'a> {
         let Some(turn) = self.turn.as_mut() else {
             return Step::End;
         };
-        let before = turn.sweep.evaluations;
+        let before = turn.evaluations();
         let found = turn.look(
             &mut self.at.candidate,
             &self.asked,
             self.estate,
             &self.prepared,
         );
-        self.evaluations += turn.sweep.evaluations - before;
+        self.evaluations += turn.evaluations() - before;
         match found {
             Some(found) => {
                 self.looked = true;
@@ -317,7 +320,9 @@ impl<'a> Accesses<'a> {
                     nodes: graph.of_kind(ResourceKind::Identity),
                     elsewhere: None,
                 };
+                let table = estate.table_asked(*action, resource);
                 Some(Turn {
+                    of_table: table.and_then(|table| who_can(estate, *action, &table)),
                     action: *action,
                     sweep: Sweep::new(estate, *action, Side::Principal, stands),
                     segments: vec![identities],
@@ -333,6 +338,7 @@ impl<'a> Accesses<'a> {
                     texts: &node.texts,
                 };
                 Some(Turn {
+                    of_table: None,
                     action,
                     sweep: Sweep::new(estate, action, Side::Resource, stands),
                     segments: segments(estate, action),
@@ -355,6 +361,20 @@ impl Iterator for Accesses<'_> {
             }
         }
     }
+}
+
+/// Who can do this to what stands.
+fn who_can<'a>(estate: &'a Estate, action: Action, stands: &ResourceRef) -> Option<Sweep<'a>> {
+    let (uid, side, _) = estate.target(action, stands).ok()?;
+    let met = side.met();
+    let seen = Seen {
+        uid: &uid,
+        kind: stands.kind.type_name(),
+        lineage: met.lineage,
+        declared: met.stranger.is_none(),
+        texts: met.texts,
+    };
+    Some(Sweep::new(estate, action, Side::Principal, seen))
 }
 
 /// Everything that the action could be done to, in order of kind and path.
@@ -390,6 +410,11 @@ fn segments(estate: &Estate, action: Action) -> Vec<Segment<'_>> {
 }
 
 impl Turn<'_> {
+    fn evaluations(&self) -> usize {
+        let of_table = self.of_table.as_ref();
+        self.sweep.evaluations + of_table.map_or(0, |sweep| sweep.evaluations)
+    }
+
     /// What comes of the candidate of this number, or of the next that anything could come of; `None` at the end.
     fn look(
         &mut self,
@@ -407,7 +432,8 @@ impl Turn<'_> {
                 if let Some((_, shown)) = other.filter(|(place, _)| *place == within) {
                     if self.sweep.reaches_elsewhere() {
                         let mut found = Found::new(asked, self.action, shown.clone());
-                        found.unlisted(&mut self.sweep, &[], estate, prepared);
+                        let sweeps = (&mut self.sweep, &mut self.of_table);
+                        found.unlisted(sweeps, &[], estate, prepared);
                         return Some(found.done());
                     }
                     *number += 1;
@@ -428,7 +454,8 @@ impl Turn<'_> {
                 *number = first + next + usize::from(after);
                 let node = estate.graph.node(*id)?;
                 let about = (asked, self.action, segment.kind);
-                return Some(found_at(&mut self.sweep, about, node, estate, prepared));
+                let sweeps = (&mut self.sweep, &mut self.of_table);
+                return Some(found_at(sweeps, about, node, estate, prepared));
             }
             first = end;
         }
@@ -436,8 +463,11 @@ impl Turn<'_> {
     }
 }
 
+/// What is asked of resources, and of a column's table where one column was asked about.
+type Sweeps<'s, 'a> = (&'s mut Sweep<'a>, &'s mut Option<Sweep<'a>>);
+
 fn found_at(
-    sweep: &mut Sweep<'_>,
+    (sweep, of_table): Sweeps<'_, '_>,
     (asked, action, kind): (&Asked<'_>, Action, ResourceKind),
     node: &Node,
     estate: &Estate,
@@ -456,10 +486,12 @@ fn found_at(
             declared: true,
             texts: &node.texts,
         };
-        found.one(sweep, &candidate, found.shown.clone(), estate, prepared);
+        let varied = found.shown.clone();
+        let sweeps = (&mut *sweep, &mut *of_table);
+        found.one(sweeps, &candidate, varied, estate, prepared);
     }
     if matches!(asked, Asked::What { .. }) {
-        found.unlisted(sweep, &node.lineage, estate, prepared);
+        found.unlisted((sweep, of_table), &node.lineage, estate, prepared);
     }
     found.done()
 }
@@ -488,7 +520,7 @@ impl<'a> Found<'a> {
     /// What no file lists in what is shown, whose lineage this is.
     fn unlisted(
         &mut self,
-        sweep: &mut Sweep<'_>,
+        (sweep, of_table): Sweeps<'_, '_>,
         lineage: &[NodeId],
         estate: &Estate,
         prepared: &Prepared,
@@ -505,46 +537,69 @@ impl<'a> Found<'a> {
                 declared: false,
                 texts: &texts,
             };
-            self.one(sweep, &candidate, unlisted.clone(), estate, prepared);
+            let sweeps = (&mut *sweep, &mut *of_table);
+            self.one(sweeps, &candidate, unlisted.clone(), estate, prepared);
         }
     }
 
     fn one(
         &mut self,
-        sweep: &mut Sweep<'_>,
+        (sweep, of_table): Sweeps<'_, '_>,
         candidate: &Candidate<'_>,
         varied: ResourceRef,
         estate: &Estate,
         prepared: &Prepared,
     ) {
-        let (principal, outcome) = match self.asked {
-            Asked::Who { resource, .. } => {
-                let principal = candidate.uid.id().unescaped();
-                let resource = || resource.clone();
-                let outcome = sweep.partial(candidate, principal, resource, prepared);
-                (principal, outcome)
-            }
-            Asked::What { principal, .. } => {
-                let outcome = sweep.partial(candidate, principal, || varied, prepared);
-                (principal.as_str(), outcome)
-            }
+        let asked = self.asked;
+        let (principal, on) = match asked {
+            Asked::Who { resource, .. } => (candidate.uid.id().unescaped(), resource),
+            Asked::What { principal, .. } => (principal.as_str(), &self.shown),
             Asked::Nothing => return,
         };
-        let on = match self.asked {
-            Asked::Who { resource, .. } => resource,
-            _ => &self.shown,
+        let outcome = match asked {
+            Asked::Who { resource, .. } => {
+                let resource = || resource.clone();
+                sweep.partial(candidate, principal, resource, prepared)
+            }
+            _ => sweep.partial(candidate, principal, || varied, prepared),
         };
-        match outcome {
-            Err(error) => self.errors.push(error),
-            Ok(None) => {}
-            Ok(Some(partial)) if partial.possible() => {
-                let access = estate.access(principal, self.action, on.clone(), &partial);
-                self.accesses.push(access);
+        let possible = |on: &ResourceRef, outcome: Result<Option<Arc<Partial>>, String>| {
+            let outcome = outcome.as_ref().map(Option::as_deref);
+            estate.possible(principal, self.action, on, outcome)
+        };
+        let own = possible(on, outcome);
+        let found = match (own, estate.table_asked(self.action, on)) {
+            (Ok(Some(own)), Some(table)) => {
+                let outcome = match asked {
+                    Asked::Who { .. } => match of_table {
+                        Some(sweep) => {
+                            sweep.partial(candidate, principal, || table.clone(), prepared)
+                        }
+                        None => Err(format!("`{}` does not apply to {table}", self.action)),
+                    },
+                    // A column that is declared lies in a table that is.
+                    _ => match estate.graph.resource(&table) {
+                        Some(node) => {
+                            let candidate = Candidate {
+                                kind: table.kind,
+                                uid: &node.uid,
+                                lineage: &node.lineage,
+                                declared: true,
+                                texts: &node.texts,
+                            };
+                            sweep.partial(&candidate, principal, || table.clone(), prepared)
+                        }
+                        None => Err(format!("{table} is not declared")),
+                    },
+                };
+                let of_table = possible(&table, outcome);
+                of_table.map(|of_table| of_table.map(|of_table| own.and(of_table)))
             }
-            Ok(Some(partial)) => {
-                let errors = errors(&partial, principal, self.action, on);
-                self.errors.extend(errors);
-            }
+            (own, _) => own,
+        };
+        match found {
+            Ok(access) => self.accesses.extend(access),
+            Err(errors) => self.errors.extend(errors),
         }
     }
 
@@ -555,20 +610,4 @@ impl<'a> Found<'a> {
         let errors = self.errors.into_iter().map(Err);
         self.accesses.into_iter().map(Ok).chain(errors).collect()
     }
-}
-
-/// Of what errs: that it denies.
-pub(super) fn errors(
-    partial: &Partial,
-    principal: &str,
-    action: Action,
-    on: &ResourceRef,
-) -> Vec<String> {
-    let errors = partial.errors.iter().map(|id| {
-        format!(
-            "policy {:?} errs, which denies {principal} {action} on {on}",
-            id.to_string()
-        )
-    });
-    errors.collect()
 }

@@ -1,7 +1,6 @@
 //! The same answers by asking of every pair, each by the scope index: the slow truth that tests compare with.
 
-use super::accesses::errors;
-use super::{Answer, elsewhere, unlisted_in};
+use super::{Access, Answer, Partial, elsewhere, unlisted_in};
 use crate::action::Action;
 use crate::authorize::Prepared;
 use crate::entities::resource_of;
@@ -105,22 +104,74 @@ impl Estate {
         prepared: &Prepared,
         answer: &mut Answer,
     ) {
+        let ask = |asked: &ResourceRef, shown: &ResourceRef| {
+            self.ask_alone(principal, action, [asked, shown], prepared)
+        };
+        let found = match (ask(resource, shown), self.table_asked(action, resource)) {
+            (Ok(Some(own)), Some(table)) => {
+                ask(&table, &table).map(|of_table| of_table.map(|of_table| own.and(of_table)))
+            }
+            (own, _) => own,
+        };
+        match found {
+            Ok(access) => answer.accesses.extend(access),
+            Err(errors) => answer.errors.extend(errors),
+        }
+    }
+
+    fn ask_alone(
+        &self,
+        principal: &str,
+        action: Action,
+        [resource, shown]: [&ResourceRef; 2],
+        prepared: &Prepared,
+    ) -> Result<Option<Access>, Vec<String>> {
         let outcome = match self.use_case(principal, action, resource, prepared) {
             Err(unanswerable) => Err(unanswerable.message),
             Ok(case) => self.partially(&case),
         };
+        self.possible(
+            principal,
+            action,
+            shown,
+            outcome.as_ref().map(Option::as_ref),
+        )
+    }
+
+    /// The access that there can be, or what denies it by an error.
+    pub(super) fn possible(
+        &self,
+        principal: &str,
+        action: Action,
+        shown: &ResourceRef,
+        outcome: Result<Option<&Partial>, &String>,
+    ) -> Result<Option<Access>, Vec<String>> {
         match outcome {
-            Err(error) => answer.errors.push(error),
+            Err(error) => Err(vec![error.clone()]),
             Ok(Some(partial)) if partial.possible() => {
-                answer
-                    .accesses
-                    .push(self.access(principal, action, shown.clone(), &partial));
+                let access = self.access(principal, action, shown.clone(), partial);
+                Ok(Some(access))
             }
             Ok(Some(partial)) => {
-                let errors = errors(&partial, principal, action, shown);
-                answer.errors.extend(errors);
+                let errors = errors(partial, principal, action, shown);
+                if errors.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(errors)
+                }
             }
-            Ok(None) => {}
+            Ok(None) => Ok(None),
         }
     }
+}
+
+/// Of what errs: that it denies.
+fn errors(partial: &Partial, principal: &str, action: Action, on: &ResourceRef) -> Vec<String> {
+    let errors = partial.errors.iter().map(|id| {
+        format!(
+            "policy {:?} errs, which denies {principal} {action} on {on}",
+            id.to_string()
+        )
+    });
+    errors.collect()
 }

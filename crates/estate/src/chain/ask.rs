@@ -39,6 +39,8 @@ impl Estate {
         resource: &ResourceRef,
     ) -> ChainAnswer {
         let answer = self.who_can(action, resource);
+        let table = self.table_asked(action, resource);
+        let reached = table.as_ref().unwrap_or(resource);
         let of = |path: &String| {
             // Instances stand in answers by their template.
             let declared = self.identity(path)?;
@@ -63,7 +65,7 @@ impl Estate {
                 .filter_map(|last| {
                     let chain = on_behalf_of.clone();
                     let chain = chain.then(&last.identity, Scope::default()).ok()?;
-                    let links = self.links(&chain, Some((action, resource)));
+                    let links = self.links(&chain, Some((action, reached)));
                     let granted = links.iter().all(|link| link.refused.is_none());
                     granted.then(|| ChainAccess {
                         identity: last.identity.clone(),

@@ -1,8 +1,8 @@
 //! Columns beside their tables, where one of the two versions decides on them: what may be done to a table alone
 //! comes to every column of it where nobody decides on columns, and to those that are allowed where somebody does.
 
-use super::Accesses;
 use super::touched::Side;
+use super::{Accesses, conditions};
 use crate::action::Action;
 use crate::ask::{Access, undeclared_name};
 use crate::estate::Estate;
@@ -25,7 +25,10 @@ impl Beside<'_, '_> {
             (false, false) => {}
             (false, true) => self.switched(self.after, was, now, errors),
             (true, false) => self.switched(self.before, now, was, errors),
-            (true, true) => self.unlisted(was, now, errors),
+            (true, true) => {
+                self.of_changed_tables(was, now, errors);
+                self.unlisted(was, now, errors);
+            }
         }
     }
 
@@ -37,7 +40,7 @@ impl Beside<'_, '_> {
         closed: &mut Accesses,
         errors: &mut Vec<String>,
     ) {
-        // Beside their tables they are asked again: a column is of no use without its table.
+        // Beside their tables they are asked again.
         closed.retain(|(_, resource), _| resource.kind != ResourceKind::Column);
         for (action, table) in of_tables(open, closed) {
             let key = (action, table);
@@ -54,10 +57,35 @@ impl Beside<'_, '_> {
                         },
                     );
                 }
-                let Some(table) = &now else { continue };
+                // A column is of no use without its table.
+                if now.is_none() {
+                    continue;
+                }
                 let asked = deciding.one(self.path, action, &resource, &shown, errors);
                 if let Some(access) = asked {
-                    closed.insert(column, with_table(table, access));
+                    closed.insert(column, access);
+                }
+            }
+        }
+    }
+
+    /// Whoever gains or loses a table gains or loses its columns, whatever is said of them: none can be had without it.
+    fn of_changed_tables(&self, was: &mut Accesses, now: &mut Accesses, errors: &mut Vec<String>) {
+        for (action, table) in of_tables(was, now) {
+            let key = (action, table.clone());
+            if was.get(&key).map(conditions) == now.get(&key).map(conditions) {
+                continue;
+            }
+            let sides = [
+                (self.old, self.before, &mut *was),
+                (self.new, self.after, &mut *now),
+            ];
+            for (estate, side, accesses) in sides {
+                for name in estate.columns_of(&table) {
+                    let column = table.column(name);
+                    if let Some(access) = side.one(self.path, action, &column, &column, errors) {
+                        accesses.insert((action, column), access);
+                    }
                 }
             }
         }
@@ -112,18 +140,4 @@ fn any_other(shown: &ResourceRef) -> Option<(ResourceRef, ResourceRef)> {
         ResourceRef::new(ResourceKind::Column, path)
     };
     Some((column(undeclared_name()), column("*")))
-}
-
-/// Both have to be allowed.
-fn with_table(table: &Access, column: Access) -> Access {
-    if column.is_unconditional() {
-        Access {
-            when: table.when.clone(),
-            unless: table.unless.clone(),
-            if_defined: table.if_defined.clone(),
-            ..column
-        }
-    } else {
-        column
-    }
 }

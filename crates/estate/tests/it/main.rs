@@ -37,3 +37,4 @@ mod schema;
 mod shop;
 mod tee;
 mod templates;
+mod with_table;

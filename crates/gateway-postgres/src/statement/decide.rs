@@ -90,8 +90,8 @@ impl Judge {
         verdict
     }
 
-    /// What policy says of one access. Of one who acts for others: what it says of each of them, and of each
-    /// delegation; where somebody of the chain may not, whom.
+    /// What policy says of one access alone: a statement's tables are asked beside their columns. Of one who acts for
+    /// others: what it says of each of them, and of each delegation; where somebody of the chain may not, whom.
     pub(super) fn decide_one(
         &self,
         estate: &Estate,
@@ -100,9 +100,11 @@ impl Judge {
         known: &Known,
     ) -> (Decision, Option<String>) {
         let Some(told) = &self.told else {
-            let own = estate.decide_prepared(&self.principal.path, action, resource, &known.own);
+            let alone = estate.alone();
+            let own = alone.decide_prepared(&self.principal.path, action, resource, &known.own);
             return (own, None);
         };
+        let estate = estate.alone();
         let decided = estate.decide_chain(told.chain(), action, resource, &known.chain);
         let denying = denying(&decided);
         (decided.as_one(), denying)

@@ -10,6 +10,7 @@
 )]
 
 mod acting;
+mod agreeing;
 mod application;
 mod attacks;
 mod client;

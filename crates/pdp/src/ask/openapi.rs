@@ -308,6 +308,7 @@ fn schemas() -> Value {
             "policies": list("Policy"),
             "texts": {"type": "array", "items": {"type": "string"}, "description": "Of `policies`, in their order"},
             "errors": texts,
+            "of_table": {"oneOf": [{"$ref": "#/components/schemas/Resource"}, {"type": "null"}], "description": "Of a denial of a column that by itself is allowed: its table, which is not, and of which the reasons are"},
             "near": {"type": "array", "items": {"type": "object"}, "description": "Of a denial: policies that came nearest, and the condition that failed"},
             "further": {"type": "integer", "minimum": 0, "description": "More of these"},
             "depends": {"oneOf": [{"$ref": "#/components/schemas/Access"}, {"type": "null"}], "description": "Of a denial for want of facts: what they would have to be"},

@@ -44,6 +44,9 @@ pub fn context(
     put("reason", reason(answer).into());
     let policies = answer.decision.policies.iter().map(|policy| listed(policy));
     put("policies", policies.collect());
+    if let Some(table) = &answer.decision.of_table {
+        put("of_table", table.to_string().into());
+    }
     if !answer.decision.errors.is_empty() {
         put("errors", answer.decision.errors.clone().into());
     }
@@ -87,16 +90,20 @@ fn reason(answer: &Answer) -> String {
         return in_chain(chain, answer.depends.is_some());
     }
     if let Some(policy) = decision.policies.first() {
-        return format!(
-            "{} by {}",
-            if decision.allow { "allowed" } else { "denied" },
-            policy.with_reasons()
-        );
+        let what = match &decision.of_table {
+            _ if decision.allow => "allowed".to_owned(),
+            None => "denied".to_owned(),
+            Some(table) => format!("its table {table} is denied"),
+        };
+        return format!("{what} by {}", policy.with_reasons());
     }
     if answer.depends.is_some() {
         return UNKNOWN.to_owned();
     }
-    "no policy allows it".to_owned()
+    match &decision.of_table {
+        None => "no policy allows it".to_owned(),
+        Some(table) => format!("no policy allows its table {table}"),
+    }
 }
 
 const UNKNOWN: &str = "PDP-FACTS-UNKNOWN: it depends on facts of the subject; show its SVID as \

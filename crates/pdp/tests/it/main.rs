@@ -12,6 +12,7 @@
 mod annotations;
 mod ask;
 mod callers;
+mod columns;
 mod conformance;
 mod delegation;
 mod envoy;

@@ -355,3 +355,62 @@ fn facts_of_below_the_floor_decide_nothing() {
         &[&regardless[..], &["ada of 1000 writes cards"]].concat(),
     ));
 }
+
+/// An answer about a column names the table that was asked beside it. One of a time when none was asked names the
+/// column alone: it is made again by that, and is no lie.
+#[test]
+fn an_answer_about_a_column_is_made_again_by_what_it_names() {
+    let id = "Column::\"shop/public/cards/id\"";
+    let (columns, closed) = ("reads columns", "cards are closed");
+    let with = |closing: &str| {
+        let mut files = estate();
+        let settings = files.0["estate.toml"].clone();
+        files.insert("estate.toml", format!("columns = \"decided\"\n{settings}"));
+        let listed = "name = \"cards\"\n[[database.schema.table.column]]\nname = \"id\"\n";
+        let resources = files.0["resources/shop.toml"].replace("name = \"cards\"\n", listed);
+        files.insert("resources/shop.toml", resources);
+        files.insert(
+            "policies/columns.cedar",
+            format!(
+                "@id(\"{columns}\")\n\
+                 permit (principal == Identity::\"payments/api\", action == Action::\"select\", resource in {CARDS});\n\
+                 {closing}"
+            ),
+        );
+        World {
+            estate: files,
+            ..World::new()
+        }
+    };
+    let forbid = format!(
+        "@id(\"{closed}\")\nforbid (principal, action == Action::\"select\", resource == {CARDS});\n"
+    );
+    let (open, shut) = (with(""), with(&forbid));
+    let answered = |allow: bool, named: &[&str], policies: &[&str]| {
+        let about = About {
+            spiffe_id: API.to_owned(),
+            issuance: Some(Decimal(crate::world::ISSUANCE)),
+            ..About::default()
+        };
+        let mut answered = answer(allow, policies, about);
+        answered.actions = vec![on("select", named)];
+        answered.record()
+    };
+    // As answers are recorded now: what was denied first.
+    let both = answered(true, &[id, CARDS], &[columns, READS]);
+    assert_eq!(open.of(both), Outcome::Recomputed);
+    let denied = answered(false, &[CARDS, id], &[closed]);
+    assert_eq!(shut.of(denied), Outcome::Recomputed);
+    // As they were.
+    let alone = || answered(true, &[id], &[columns]);
+    assert_eq!(open.of(alone()), Outcome::Recomputed);
+    assert_eq!(shut.of(alone()), Outcome::Recomputed);
+    // Lies.
+    let told = differs(shut.of(answered(true, &[id, CARDS], &[columns, READS])));
+    assert!(
+        told.contains("the estate denies select on Table::"),
+        "{told}"
+    );
+    differs(open.of(answered(false, &[CARDS, id], &[closed])));
+    differs(shut.of(answered(false, &[id], &[closed])));
+}

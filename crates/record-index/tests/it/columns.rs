@@ -155,3 +155,41 @@ fn an_estate_that_decides_on_columns_is_replayed_by_them() {
         .collect();
     assert!(idle.is_empty(), "{idle:?}");
 }
+
+/// A table that is closed takes its columns with it, whatever gives these.
+#[test]
+fn a_closed_table_denies_its_columns_when_they_are_decided_again() {
+    let (mut server, mut gateway) = (World::new("server"), World::new("pg-1"));
+    let site = site(&mut server, &mut gateway);
+    let mut files = files("columns = \"decided\"\n");
+    files.insert(
+        "policies/closed.cedar",
+        "@id(\"customers are closed\")\nforbid (\n  principal,\n  action == Action::\"select\",\n  \
+         resource == Table::\"shop/public/customers\"\n);\n",
+    );
+    let closed = compile(&files);
+    let replayed = replay(&site, &closed, ALL).unwrap();
+    let denied: Vec<&str> = replayed
+        .changed
+        .iter()
+        .filter(|one| one.change == Change::Denied)
+        .map(|one| one.resource.as_str())
+        .filter(|resource| resource.starts_with("Column"))
+        .collect();
+    assert_eq!(
+        denied,
+        [
+            "Column::\"shop/public/customers/email\"",
+            "Column::\"shop/public/customers/id\""
+        ]
+    );
+    // Nobody has what nobody can use.
+    let found = unused(&site, &closed, ALL).unwrap();
+    let had = found.grants.iter().any(|grant| {
+        grant.action == "select"
+            && grant
+                .resource
+                .starts_with("Column::\"shop/public/customers/")
+    });
+    assert!(!had, "{:?}", found.grants);
+}

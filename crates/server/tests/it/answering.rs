@@ -114,3 +114,56 @@ async fn why_tells_the_facts_of_the_workload_that_is_the_identity_now() {
     assert_eq!(facts[0]["value"], "nightly");
     assert_eq!(facts[0]["source"], "asserted");
 }
+
+/// Whoever reads a column reads its table: what denies that denies the column.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_of_a_table_that_is_forbidden_is_not_said_to_be_allowed() {
+    let fixture = Fixture::start().await;
+    let mut files = with_jobs();
+    let settings = files.0.get("estate.toml").cloned().unwrap();
+    files.insert("estate.toml", format!("columns = \"decided\"\n{settings}"));
+    let resources = files.0.get("resources/notes.toml").cloned().unwrap();
+    let column = "[[database.schema.table.column]]\nname = \"id\"\n";
+    files.insert("resources/notes.toml", format!("{resources}{column}"));
+    for allowed in [true, false] {
+        if !allowed {
+            files.insert(
+                "policies/closed.cedar",
+                "@id(\"mine is closed\") forbid (principal, action == Action::\"select\", \
+                 resource == Table::\"notes/public/mine\");\n",
+            );
+        }
+        fixture.apply(&files).await.unwrap();
+        let mut admin = fixture.admin().await;
+        let resource = "Column::\"notes/public/mine/id\"".to_owned();
+        let request = v1::WhyRequest {
+            resource: resource.clone(),
+            ..why()
+        };
+        let answer = read(admin.why(request).await.unwrap());
+        let decision = &answer["explanation"]["decision"];
+        assert_eq!(decision["allow"], allowed, "{answer}");
+        if !allowed {
+            assert_eq!(decision["policies"][0]["id"], "mine is closed", "{answer}");
+            assert_eq!(
+                decision["of_table"]["path"], "notes/public/mine",
+                "{answer}"
+            );
+        }
+        let request = v1::WhoCanRequest {
+            action: "select".to_owned(),
+            resource,
+            ..v1::WhoCanRequest::default()
+        };
+        let answer = read(admin.who_can(request).await.unwrap());
+        let found = answer["accesses"].as_array().unwrap();
+        assert_eq!(found.is_empty(), !allowed, "{answer}");
+        let request = v1::WhatCanRequest {
+            principal: "jobs/nightly".to_owned(),
+            ..v1::WhatCanRequest::default()
+        };
+        let answer = read(admin.what_can(request).await.unwrap());
+        let told = answer["accesses"].to_string().contains("mine/id");
+        assert_eq!(told, allowed, "{answer}");
+    }
+}

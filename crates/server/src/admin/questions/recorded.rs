@@ -82,7 +82,9 @@ pub(super) fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
             let Ok(resource) = name.parse() else {
                 continue;
             };
-            let of_chain = estate.why_chain(&chain, action, &resource, &facts, &earlier);
+            // A record names the tables that were asked beside their columns.
+            let alone = estate.alone();
+            let of_chain = alone.why_chain(&chain, action, &resource, &facts, &earlier);
             explanations.extend(of_chain.hops);
             links.extend(tokens::told(&of_chain.links, &others));
         }
