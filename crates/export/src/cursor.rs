@@ -82,7 +82,7 @@ impl Cursor {
             }
             Err(error) => return Err(failed("its lock", &error.into())),
         }
-        let document = match read(path).map_err(|error| failed("reading it", &error))? {
+        let mut document = match read(path).map_err(|error| failed("reading it", &error))? {
             None => empty(format, to),
             Some(bytes) => serde_json::from_slice::<Document>(&bytes)
                 .map_err(|error| unusable(path, &error.to_string()))?,
@@ -97,6 +97,9 @@ impl Cursor {
                 .observed(format!("{} to {}", document.format, document.to))
                 .next("name another --cursor for this export"),
             ));
+        }
+        for anchors in document.anchors.values_mut() {
+            anchors.again();
         }
         Ok(Self {
             document,
