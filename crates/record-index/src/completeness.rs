@@ -135,7 +135,8 @@ impl Anchors {
             Ok(Some(anchor)) => anchor,
             Ok(None) => return Ok(()),
             Err(error) => {
-                self.unread.get_or_insert_with(|| unread(index, wall, &error));
+                self.unread
+                    .get_or_insert_with(|| unread(index, wall, &error));
                 return Ok(());
             }
         };

@@ -73,12 +73,7 @@ impl Address {
     }
 }
 
-fn reached(
-    host: String,
-    port: u16,
-    tls: bool,
-    secrets: &Secrets,
-) -> Result<Option<Peer>, Finding> {
+fn reached(host: String, port: u16, tls: bool, secrets: &Secrets) -> Result<Option<Peer>, Finding> {
     let trusted = || {
         let config = crypto::client_trusting(secrets.authorities.as_deref()).map(Arc::new);
         config.map_err(|error| {
