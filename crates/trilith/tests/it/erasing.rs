@@ -5,10 +5,7 @@ use crate::own_folder::{OwnFolder as Site, said};
 use crate::quorum::{Process, free};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-/// Only a hung process needs so long.
-const PATIENCE: Duration = Duration::from_secs(60);
 const SUBJECT: &str = "ada.lovelace@example.org";
 
 impl Site {
@@ -29,11 +26,10 @@ impl Site {
         command.args(["server", "--config", "server.toml"]);
         command.stdout(Stdio::null()).stderr(log);
         let process = Process(command.spawn().expect("it starts"));
-        let begun = Instant::now();
-        while !self.run(&["status", "--json"]).status.success() {
-            assert!(begun.elapsed() < PATIENCE, "the server does not answer");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        testkit::until(
+            || self.run(&["status", "--json"]).status.success(),
+            || std::fs::read_to_string(self.path("server.log")).unwrap_or_default(),
+        );
         process
     }
 
