@@ -5,17 +5,15 @@
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
-use hyper::{Method, Request, Uri, header};
+use hyper::{Method, Request, header};
 use hyper_util::rt::TokioIo;
 use ledger::mirror;
 use ledger::witness::{Answer, origin_hash};
+use listen::{Peer, Stream, Unfit, Url};
 use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const LONGEST_HEAD: usize = 32 * 1024;
@@ -27,12 +25,10 @@ const LONGEST_BUNDLE: usize = 256 * (2 + 65_535);
 
 /// Where a witness is.
 pub(super) struct Address {
-    host: String,
-    port: u16,
+    peer: Peer,
     authority: String,
     /// Without a slash at its end.
     prefix: String,
-    tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
 }
 
 /// An answer as it came.
@@ -48,29 +44,25 @@ impl Address {
         url: &str,
         tls: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
     ) -> Result<Self, String> {
-        let uri: Uri = url.parse().map_err(|_| format!("{url:?} is no address"))?;
-        let authority = uri
-            .authority()
-            .ok_or_else(|| format!("{url:?} names no host"))?;
-        if authority.as_str().contains('@') || url.contains(['#', '?']) {
-            return Err(format!("{url:?} has a user, a query or a fragment"));
+        let beside = || format!("{url:?} has a user, a query or a fragment");
+        let read = Url::parse(url).map_err(|unfit| match unfit {
+            Unfit::NoAddress => format!("{url:?} is no address"),
+            Unfit::Secret => beside(),
+            Unfit::Scheme => format!("{url:?} is neither http nor https"),
+        })?;
+        if url.contains('?') {
+            return Err(beside());
         }
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let (tls, port) = match uri.scheme_str() {
-            Some("http") => (None, 80),
-            Some("https") => {
-                let name = ServerName::try_from(host.clone())
-                    .map_err(|_| format!("{url:?} names no host"))?;
-                (Some((name, tls()?)), 443)
-            }
-            _ => return Err(format!("{url:?} is neither http nor https")),
+        let peer = if read.tls {
+            Peer::by_tls(read.host, read.port, tls)?
+                .ok_or_else(|| format!("{url:?} names no host"))?
+        } else {
+            Peer::plain(read.host, read.port)
         };
         Ok(Self {
-            port: authority.port_u16().unwrap_or(port),
-            authority: authority.to_string(),
-            prefix: uri.path().trim_end_matches('/').to_owned(),
-            host,
-            tls,
+            peer,
+            authority: read.authority,
+            prefix: read.path.trim_end_matches('/').to_owned(),
         })
     }
 
@@ -196,17 +188,13 @@ impl Address {
             .header(header::CONNECTION, "close")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| error.to_string())?;
-        let stream = TcpStream::connect((self.host.as_str(), self.port))
-            .await
-            .map_err(|error| format!("no connection: {error}"))?;
-        let Some((name, tls)) = &self.tls else {
-            return over(stream, request, most).await;
-        };
-        let stream = tokio_rustls::TlsConnector::from(Arc::clone(tls))
-            .connect(name.clone(), stream)
-            .await
-            .map_err(|error| format!("no TLS: {error}"))?;
-        over(stream, request, most).await
+        let stream = self.peer.connect().await;
+        over(
+            stream.map_err(|unreached| unreached.to_string())?,
+            request,
+            most,
+        )
+        .await
     }
 }
 
@@ -217,8 +205,8 @@ pub(super) fn tls(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, Strin
         .map_err(|error| format!("{error}, expected {}: name a file as `ca`", error.expected))
 }
 
-async fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
+async fn over(
+    stream: Box<dyn Stream>,
     request: Request<Full<Bytes>>,
     most: usize,
 ) -> Result<Came, String> {
@@ -254,7 +242,7 @@ mod tests {
     #[test]
     fn an_address_is_http_or_https_and_nothing_beside() {
         let none = || Err("no authorities".to_owned());
-        let prefix = |url: &str| Address::parse(url, none).map(|at| (at.port, at.prefix));
+        let prefix = |url: &str| Address::parse(url, none).map(|at| (at.peer.port(), at.prefix));
         assert_eq!(prefix("http://w.example"), Ok((80, String::new())));
         assert_eq!(
             prefix("http://[::1]:7446/a/b/"),
