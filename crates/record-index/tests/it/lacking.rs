@@ -120,6 +120,16 @@ fn an_anchor_that_cannot_be_read_is_passed_over_by_no_answer() {
             .any(|found| found.missing.cause == Cause::Unread && found.missing.before == Some(at)),
         "{told:?}"
     );
+
+    // An index that knows of no anchor is not believed by who asks for proof.
+    let of_server = site.sources().first().unwrap();
+    let lie = "DELETE FROM dictionary WHERE text LIKE 'Ledger::%'";
+    of_server.index().database().tamper(lie).unwrap();
+    drop(site);
+    let site = asked(&server, Some(gateway.path())).unwrap();
+    assert_eq!(codes(&site, "*").0, "");
+    let refused = verify(&site, &Filter::default(), "*").unwrap_err();
+    assert_eq!(refused.finding().code, unread());
 }
 
 #[test]
