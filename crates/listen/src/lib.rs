@@ -11,11 +11,13 @@
     )
 )]
 
+mod asking;
 mod http;
 mod peer;
 mod places;
 mod source;
 
+pub use asking::{Answering, ask};
 pub use http::{AGE, CONNECTIONS, HEAD, LONGEST_HEAD, serve_each, serve_http};
 pub use peer::{Peer, Stream, Unfit, Unreached, Url, is_this_machine};
 pub use places::{Ended, Place, Places};

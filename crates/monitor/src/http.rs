@@ -6,14 +6,10 @@ use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use listen::{Peer, Unfit, Url, is_this_machine};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-const LONGEST_HEAD: usize = 32 * 1024;
-const MOST_HEADERS: usize = 64;
 
 /// Whom to ask.
 pub(crate) struct Address {
@@ -167,26 +163,15 @@ impl Address {
         request.headers_mut().extend(headers);
         let stream = self.peer.connect().await;
         let stream = stream.map_err(|unreached| Trouble::None(unreached.to_string()))?;
-        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-            .max_buf_size(LONGEST_HEAD)
-            .max_headers(MOST_HEADERS)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| none("no HTTP", &error))?;
-        // Ends with this function.
-        let mut driver = tokio::task::JoinSet::new();
-        driver.spawn(async move { drop(connection.await) });
-        let answer = sender
-            .send_request(request)
-            .await
-            .map_err(|error| none("no answer", &error))?;
-        let status = answer.status();
-        let kind = answer.headers().get(header::CONTENT_TYPE);
+        let answering = listen::ask(stream, request).await;
+        let mut answering = answering.map_err(Trouble::None)?;
+        let status = answering.status();
+        let kind = answering.headers().get(header::CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).map(str::to_owned);
         if !keep(status) {
             return Ok((status, kind, Vec::new()));
         }
-        let collected = Limited::new(answer.into_body(), most).collect().await;
+        let collected = Limited::new(answering.body(), most).collect().await;
         let body = collected.map_err(|error| match error.is::<LengthLimitError>() {
             true => Trouble::TooLarge,
             false => none("half an answer", error.as_ref()),

@@ -6,18 +6,15 @@
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Method, Request, header};
-use hyper_util::rt::TokioIo;
 use ledger::mirror;
 use ledger::witness::{Answer, origin_hash};
-use listen::{Peer, Stream, Unfit, Url};
+use listen::{Peer, Unfit, Url};
 use rustls::ClientConfig;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 const TEXT: &str = "text/plain; charset=utf-8";
-const LONGEST_HEAD: usize = 32 * 1024;
-const MOST_HEADERS: usize = 64;
 /// A note with 64 lines of post-quantum witnesses, or an answer with as many.
 const LONGEST_BODY: usize = 256 * 1024;
 /// 256 records of 64 KiB, each with its length.
@@ -189,12 +186,18 @@ impl Address {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| error.to_string())?;
         let stream = self.peer.connect().await;
-        over(
-            stream.map_err(|unreached| unreached.to_string())?,
-            request,
-            most,
-        )
-        .await
+        let stream = stream.map_err(|unreached| unreached.to_string())?;
+        let mut answering = listen::ask(stream, request).await?;
+        let body = Limited::new(answering.body(), most)
+            .collect()
+            .await
+            .map_err(|error| format!("half an answer: {error}"))?;
+        let kind = answering.headers().get(header::CONTENT_TYPE);
+        Ok(Came {
+            status: answering.status().as_u16(),
+            kind: kind.and_then(|kind| kind.to_str().ok()).map(str::to_owned),
+            body: body.to_bytes().to_vec(),
+        })
     }
 }
 
@@ -203,36 +206,6 @@ pub(super) fn tls(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, Strin
     crypto::client_trusting(authorities)
         .map(Arc::new)
         .map_err(|error| format!("{error}, expected {}: name a file as `ca`", error.expected))
-}
-
-async fn over(
-    stream: Box<dyn Stream>,
-    request: Request<Full<Bytes>>,
-    most: usize,
-) -> Result<Came, String> {
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(LONGEST_HEAD)
-        .max_headers(MOST_HEADERS)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| format!("no HTTP: {error}"))?;
-    // Ends with this function, also when that is dropped.
-    let _connection = tokio::task::JoinSet::from_iter([async move { drop(connection.await) }]);
-    let answer = sender
-        .send_request(request)
-        .await
-        .map_err(|error| format!("no answer: {error}"))?;
-    let (head, body) = answer.into_parts();
-    let body = Limited::new(body, most)
-        .collect()
-        .await
-        .map_err(|error| format!("half an answer: {error}"))?;
-    let kind = head.headers.get(header::CONTENT_TYPE);
-    Ok(Came {
-        status: head.status.as_u16(),
-        kind: kind.and_then(|kind| kind.to_str().ok()).map(str::to_owned),
-        body: body.to_bytes().to_vec(),
-    })
 }
 
 #[cfg(test)]
