@@ -4,10 +4,9 @@
 use crate::Error;
 use facts::Finding;
 use ledger::body::Anchor;
-use ledger::{Digest, Record};
+use ledger::{Digest, NewestAnchors};
 use ledger_store::Reader;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Records read together.
 const CHUNK: u64 = 4_096;
@@ -18,8 +17,10 @@ const CHUNK: u64 = 4_096;
 pub(crate) struct Anchors {
     /// The server's records below it were looked at.
     next: u64,
-    /// By the origin of the first log.
-    newest: BTreeMap<String, Anchored>,
+    newest: NewestAnchors<Anchored>,
+    /// The first record below `next` that may be an anchor of any ledger, and that could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unread: Option<u64>,
 }
 
 /// One anchor.
@@ -33,6 +34,13 @@ struct Anchored {
 }
 
 impl Anchors {
+    /// What an earlier version could not read, this one may.
+    pub(crate) fn again(&mut self) {
+        if let Some(unread) = self.unread.take() {
+            self.next = self.next.min(unread);
+        }
+    }
+
     /// Looks at some more of the server's records; false if there are none.
     pub(crate) fn read(&mut self, server: &Reader) -> Result<bool, Error> {
         let size = server.size();
@@ -47,16 +55,17 @@ impl Anchors {
         let records = server.read(from..size.min(from.saturating_add(CHUNK)))?;
         self.next = from;
         for bytes in &records {
-            let record = Record::parse(bytes).ok();
-            let anchor = record.and_then(|record| record.expect_body::<Anchor>().ok());
-            if let Some(anchor) = anchor {
-                let anchored = Anchored {
-                    size: anchor.size.0,
-                    root: anchor.root,
-                    record: self.next,
-                };
-                let line = ledger::line(&anchor.origin).to_owned();
-                self.newest.insert(line, anchored);
+            match Anchor::read(bytes) {
+                Ok(Some(anchor)) => {
+                    let anchored = Anchored {
+                        size: anchor.size.0,
+                        root: anchor.root,
+                        record: self.next,
+                    };
+                    self.newest.put(&anchor.origin, anchored);
+                }
+                Ok(None) => {}
+                Err(_) => self.unread = self.unread.or(Some(self.next)),
             }
             self.next += 1;
         }
@@ -69,7 +78,7 @@ impl Anchors {
         wanted: impl Fn(&str) -> bool,
         found: impl Fn(&str) -> Option<&'a Reader>,
     ) -> Result<Option<Finding>, Error> {
-        for (line, anchored) in &self.newest {
+        for (line, anchored) in self.newest.iter() {
             if !wanted(line) {
                 continue;
             }
@@ -86,6 +95,20 @@ impl Anchors {
             return Ok(Some(told(line, *anchored, here)));
         }
         Ok(None)
+    }
+
+    /// What cannot be read may be an anchor of a ledger that is not here.
+    pub(crate) fn unread(&self) -> Option<Finding> {
+        let record = self.unread?;
+        Some(
+            Finding::new(
+                "EXPORT-ANCHOR-UNREAD",
+                "the server may anchor records that are not here: this version cannot read what it says",
+            )
+            .expected("anchors of this version")
+            .observed(format!("server:{record}"))
+            .next("everything that is here was exported; run the same command with the version of the server, or a newer one; export what is here with --ledger NAME"),
+        )
     }
 }
 

@@ -12,7 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -82,7 +82,7 @@ impl Cursor {
             }
             Err(error) => return Err(failed("its lock", &error.into())),
         }
-        let document = match read(path).map_err(|error| failed("reading it", &error))? {
+        let mut document = match read(path).map_err(|error| failed("reading it", &error))? {
             None => empty(format, to),
             Some(bytes) => serde_json::from_slice::<Document>(&bytes)
                 .map_err(|error| unusable(path, &error.to_string()))?,
@@ -97,6 +97,9 @@ impl Cursor {
                 .observed(format!("{} to {}", document.format, document.to))
                 .next("name another --cursor for this export"),
             ));
+        }
+        for anchors in document.anchors.values_mut() {
+            anchors.again();
         }
         Ok(Self {
             document,
@@ -164,13 +167,10 @@ fn unusable(path: &Path, what: &str) -> Error {
 }
 
 fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        file => file?,
-    };
-    let mut bytes = Vec::new();
-    file.take(LONGEST).read_to_end(&mut bytes)?;
-    Ok(Some(bytes))
+    match ledger_store::read_whole(path, LONGEST) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
 }
 
 /// Temporary file, fsync, rename, fsync of the folder: the old positions or the new ones, never neither.

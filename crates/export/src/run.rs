@@ -242,15 +242,15 @@ impl Sources {
         // What was opened before the server's own may have got longer; a mirror may be new.
         self.refresh()?;
         self.look(options, cursor)?;
-        let Some(finding) = self.lacks(options, cursor, stop)? else {
+        let Some(error) = self.lacks(options, cursor, stop)? else {
             return Ok(true);
         };
         self.lacking += 1;
         if !options.follow || self.lacking >= TRIES {
-            return Err(Error::broken(finding));
+            return Err(error);
         }
         if self.lacking == 1 {
-            tracing::warn!(%finding, "something is missing; the rest is exported");
+            tracing::warn!(%error, "something is missing; the rest is exported");
         }
         Ok(false)
     }
@@ -260,7 +260,7 @@ impl Sources {
         options: &Options,
         cursor: &mut Cursor,
         stop: &CancellationToken,
-    ) -> Result<Option<Finding>, Error> {
+    ) -> Result<Option<Error>, Error> {
         for server in self.all.iter().filter(|source| source.expects) {
             let anchors = cursor.anchors(&server.origin);
             let mut any = false;
@@ -274,7 +274,12 @@ impl Sources {
             let wanted = |line: &str| options.wants(line);
             let found = |line: &str| self.of(line).map(Source::reader);
             if let Some(finding) = anchors.lacking(wanted, found)? {
-                return Ok(Some(finding));
+                return Ok(Some(Error::broken(finding)));
+            }
+            // INVARIANT: of all ledgers, none is left out because nobody could read what the server says of it.
+            let unread = anchors.unread().filter(|_| options.ledgers.is_empty());
+            if let Some(finding) = unread {
+                return Ok(Some(Error::refused(finding)));
             }
         }
         Ok(None)

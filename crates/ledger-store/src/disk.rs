@@ -3,7 +3,7 @@
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
@@ -181,6 +181,17 @@ pub fn read_file(disk: &dyn Disk, path: &Path, limit: usize) -> io::Result<Optio
     let read = file.read_at(&mut bytes, 0)?;
     bytes.truncate(read);
     Ok(Some(bytes))
+}
+
+/// Reads a whole file of the system's, also one that has no length, as a pipe; an error if it has more than `limit` bytes.
+pub fn read_whole(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path)?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::other(format!("it has more than {limit} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// Puts `bytes` in place of `path` as a whole: temporary file, fsync, rename. The caller syncs the

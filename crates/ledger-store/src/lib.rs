@@ -47,7 +47,7 @@ mod tiler;
 pub use age::Old;
 pub use append::{Append, AppendMany, Committed};
 pub use blobs::{Blobs, Intended};
-pub use disk::{Disk, DiskFile, RealDisk, read_file, replace};
+pub use disk::{Disk, DiskFile, RealDisk, read_file, read_whole, replace};
 pub use error::StoreError;
 pub use head::{Head, Heads};
 pub use ledger::{Ledger, LedgerHandle};

@@ -19,6 +19,7 @@
 )]
 
 pub mod about;
+mod anchored;
 pub mod body;
 mod bundle;
 mod checkpoint;
@@ -45,6 +46,7 @@ mod scalar;
 pub mod tile;
 pub mod witness;
 
+pub use anchored::NewestAnchors;
 pub use bundle::{BundleError, decode_bundle, encode_bundle};
 pub use checkpoint::{Checkpoint, CheckpointError, ForeignCheckpoint};
 pub use commitment::{Commitment, Salt};

@@ -1,13 +1,25 @@
-//! What a listener gives to those it does not know: places that nobody can keep from others, and plain
-//! HTTP within bounds. Who somebody is and what it may do is for the planes.
+//! Connections with those who are not known: what a listener gives to them, which is places that nobody can keep from others
+//! and plain HTTP within bounds, and how one of them is reached. Who somebody is and what it may do is for the planes.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "tests may panic"
+    )
+)]
 
+mod asking;
 mod http;
+mod peer;
 mod places;
 mod source;
 
+pub use asking::{Answering, ask};
 pub use http::{AGE, CONNECTIONS, HEAD, LONGEST_HEAD, serve_each, serve_http};
+pub use peer::{Peer, Stream, Unfit, Unreached, Url, is_this_machine};
 pub use places::{Ended, Place, Places};
 pub use source::Source;
 

@@ -14,7 +14,6 @@ use ledger::{
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Bytes of the file and of a policy, at most.
@@ -506,17 +505,7 @@ fn policy_of(path: &Path) -> Result<Policy, Finding> {
 
 /// A file, whole.
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Finding> {
-    let file = std::fs::File::open(path).map_err(|error| unreadable(path, error))?;
-    let mut bytes = Vec::new();
-    let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
-    read.map_err(|error| unreadable(path, error))?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(unreadable(
-            path,
-            format_args!("it has more than {MAX_FILE} bytes"),
-        ));
-    }
-    Ok(bytes)
+    ledger_store::read_whole(path, MAX_FILE).map_err(|error| unreadable(path, error))
 }
 
 /// The published schema of `monitor.toml`.

@@ -5,35 +5,20 @@ use facts::Finding;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap};
-use hyper::{Method, Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
-use std::net::IpAddr;
+use hyper::{Method, Request, StatusCode};
+use listen::{Peer, Unfit, Url, is_this_machine};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-
-const LONGEST_HEAD: usize = 32 * 1024;
-const MOST_HEADERS: usize = 64;
-
-/// A connection, plain or not.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Whom to ask.
 pub(crate) struct Address {
     /// As it was configured.
     pub(crate) url: String,
-    host: String,
-    port: u16,
+    peer: Peer,
     authority: String,
     /// What stands before each path, without its last slash.
     prefix: String,
-    tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
     timeout: Duration,
 }
 
@@ -62,43 +47,37 @@ impl Address {
                 .observed(url.chars().take(200).collect::<String>())
                 .next("correct the address in monitor.toml")
         };
-        let uri: Uri = url
-            .parse()
-            .map_err(|_error| unusable("this is no address"))?;
-        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-            return Err(unusable("this is no address"));
-        };
-        // A secret in an address ends up in logs.
-        if authority.as_str().contains('@') || url.contains('#') {
-            return Err(unusable("an address has neither a user nor a fragment"));
+        let read = Url::parse(url).map_err(|unfit| match unfit {
+            Unfit::NoAddress => unusable("this is no address"),
+            Unfit::Secret => unusable("an address has neither a user nor a fragment"),
+            Unfit::Scheme => unusable("an address is of https or http"),
+        })?;
+        if !read.tls && secret && !is_this_machine(&read.host) {
+            return Err(unusable("what is sent there would be sent in the clear"));
         }
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let tls = match scheme {
-            "https" => {
-                let name = ServerName::try_from(host.clone())
-                    .map_err(|_error| unusable("no certificate can name this host"))?;
-                Some((name, trusted(authorities)?))
-            }
-            "http" => {
-                let loopback = host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback());
-                if secret && !loopback {
-                    return Err(unusable("what is sent there would be sent in the clear"));
-                }
-                None
-            }
-            _ => return Err(unusable("an address is of https or http")),
+        let trusted = || {
+            let config = crypto::client_trusting(authorities).map(Arc::new);
+            config.map_err(|error| {
+                Finding::new(
+                    "MONITOR-CA",
+                    "the authorities that may certify an address cannot be read",
+                )
+                .expected(error.expected)
+                .observed(error.observed)
+                .next("install ca-certificates, or name a file with `ca_file`")
+            })
         };
-        let port = authority
-            .port_u16()
-            .unwrap_or(if tls.is_some() { 443 } else { 80 });
-        let prefix = uri.path_and_query().map_or("", |path| path.as_str());
+        let peer = if read.tls {
+            Peer::by_tls(read.host, read.port, trusted)?
+                .ok_or_else(|| unusable("no certificate can name this host"))?
+        } else {
+            Peer::plain(read.host, read.port)
+        };
         Ok(Self {
             url: url.to_owned(),
-            host,
-            port,
-            authority: authority.to_string(),
-            prefix: prefix.trim_end_matches('/').to_owned(),
-            tls,
+            peer,
+            authority: read.authority,
+            prefix: read.path.trim_end_matches('/').to_owned(),
             timeout,
         })
     }
@@ -182,59 +161,21 @@ impl Address {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| none("no request", &error))?;
         request.headers_mut().extend(headers);
-        let stream = self.connect().await?;
-        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-            .max_buf_size(LONGEST_HEAD)
-            .max_headers(MOST_HEADERS)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| none("no HTTP", &error))?;
-        // Ends with this function.
-        let mut driver = tokio::task::JoinSet::new();
-        driver.spawn(async move { drop(connection.await) });
-        let answer = sender
-            .send_request(request)
-            .await
-            .map_err(|error| none("no answer", &error))?;
-        let status = answer.status();
-        let kind = answer.headers().get(header::CONTENT_TYPE);
+        let stream = self.peer.connect().await;
+        let stream = stream.map_err(|unreached| Trouble::None(unreached.to_string()))?;
+        let answering = listen::ask(stream, request).await;
+        let mut answering = answering.map_err(Trouble::None)?;
+        let status = answering.status();
+        let kind = answering.headers().get(header::CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).map(str::to_owned);
         if !keep(status) {
             return Ok((status, kind, Vec::new()));
         }
-        let collected = Limited::new(answer.into_body(), most).collect().await;
+        let collected = Limited::new(answering.body(), most).collect().await;
         let body = collected.map_err(|error| match error.is::<LengthLimitError>() {
             true => Trouble::TooLarge,
             false => none("half an answer", error.as_ref()),
         })?;
         Ok((status, kind, body.to_bytes().to_vec()))
     }
-
-    async fn connect(&self) -> Result<Box<dyn Stream>, Trouble> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port))
-            .await
-            .map_err(|error| Trouble::None(format!("no connection: {error}")))?;
-        let Some((name, config)) = &self.tls else {
-            return Ok(Box::new(stream));
-        };
-        let stream = tokio_rustls::TlsConnector::from(Arc::clone(config))
-            .connect(name.clone(), stream)
-            .await
-            .map_err(|error| Trouble::None(format!("no TLS: {error}")))?;
-        Ok(Box::new(stream))
-    }
-}
-
-fn trusted(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, Finding> {
-    crypto::client_trusting(authorities)
-        .map(Arc::new)
-        .map_err(|error| {
-            Finding::new(
-                "MONITOR-CA",
-                "the authorities that may certify an address cannot be read",
-            )
-            .expected(error.expected)
-            .observed(error.observed)
-            .next("install ca-certificates, or name a file with `ca_file`")
-        })
 }

@@ -7,9 +7,8 @@ use crate::verify::is_root;
 use crate::{Error, TimeRange};
 use ledger::body::Anchor;
 use ledger::completeness::{Cause, Counts, Fold, Missing, Outlook, Roots};
-use ledger::{Hash, Receipt, RecordType};
+use ledger::{Hash, NewestAnchors, Receipt, Record, RecordError};
 use ledger_store::{Head, Reader, StoreError};
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -54,12 +53,14 @@ impl Complete {
     }
 }
 
-/// The anchors of one ledger, as they are read.
+/// The anchors in the server's ledger, as they are read.
 #[derive(Default)]
 struct Anchors {
-    newest: Option<Anchored>,
-    /// The first thing that is wrong with them.
-    wrong: Option<Missing>,
+    newest: NewestAnchors<Anchored>,
+    /// The first thing that is wrong with those of each ledger.
+    wrong: NewestAnchors<Missing>,
+    /// Of those that this version cannot read, the first.
+    unread: Option<Missing>,
 }
 
 struct Trees<'a>(&'a Reader);
@@ -86,7 +87,7 @@ pub fn completeness(
         .until
         .map_or(u64::MAX, |until| until.saturating_sub(1));
     let window = times.since.unwrap_or(0)..=until;
-    let mut anchors: BTreeMap<String, Anchors> = BTreeMap::new();
+    let mut anchors = Anchors::default();
     let mut answers = Vec::with_capacity(site.sources.len());
     // The server's comes first: it says how far each other has to go.
     for source in &site.sources {
@@ -95,17 +96,11 @@ pub fn completeness(
         let trees = Trees(source.reader());
         let root = each_record(source.reader(), source.size(), |index, bytes| {
             let record = fold.take(bytes, &trees)?;
-            let anchor = record.filter(|record| record.kind() == RecordType::Anchor);
-            if let Some(record) = anchor.filter(|_| source.server)
-                && let Ok(anchor) = record.expect_body::<Anchor>()
-            {
-                let wall = record.stamp().wall;
-                // Whichever log of it was anchored: places stay what they were.
-                let line = ledger::line(&anchor.origin).to_owned();
-                let of = anchors.entry(line).or_default();
-                of.take(site, &anchor, index, wall)?;
+            match record.filter(|_| source.server) {
+                Some(record) => anchors.take(site, &record, index),
+                // Bytes that are no record the fold has told.
+                None => Ok(()),
             }
-            Ok(())
         })?;
         is_root(source, &root)?;
         let Outlook {
@@ -113,8 +108,11 @@ pub fn completeness(
             mut missing,
             more,
         } = fold.finish();
-        let of_it = anchors.remove(ledger::line(&origin)).unwrap_or_default();
-        missing.extend(of_it.wrong.filter(|wrong| touches(wrong, &window)));
+        let wrong = anchors.wrong.remove(&origin).into_iter();
+        let unread = anchors.unread.take();
+        let wrong = wrong.chain(unread.filter(|_| source.server));
+        missing.extend(wrong.filter(|wrong| touches(wrong, &window)));
+        let anchored = anchors.newest.remove(&origin);
         answers.push(Complete {
             ledger: source.name.clone(),
             origin,
@@ -122,24 +120,32 @@ pub fn completeness(
             counts,
             found: proved(source, missing, receipts)?,
             more,
-            anchored: of_it.newest,
+            anchored,
         });
     }
-    answers.extend(
-        anchors
-            .into_iter()
-            .map(|(origin, of_it)| absent(origin, &of_it)),
-    );
+    let elsewhere = anchors.newest.into_iter();
+    answers.extend(elsewhere.map(|(origin, newest)| absent(origin, newest)));
     Ok(answers)
 }
 
 impl Anchors {
-    fn take(&mut self, site: &Site, anchor: &Anchor, index: u64, wall: u64) -> Result<(), Error> {
-        let before = self.newest.replace(Anchored {
+    fn take(&mut self, site: &Site, record: &Record, index: u64) -> Result<(), Error> {
+        let wall = record.stamp().wall;
+        let anchor = match Anchor::of(record) {
+            Ok(Some(anchor)) => anchor,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                self.unread
+                    .get_or_insert_with(|| unread(index, wall, &error));
+                return Ok(());
+            }
+        };
+        let newest = Anchored {
             size: anchor.size.0,
             record: index,
             time: wall,
-        });
+        };
+        let before = self.newest.put(&anchor.origin, newest);
         let of_it = |source: &&Source| {
             let origin = source.head.checkpoint.origin.as_str();
             ledger::line(origin) == ledger::line(&anchor.origin)
@@ -147,7 +153,7 @@ impl Anchors {
         let Some(source) = site.sources.iter().find(of_it) else {
             return Ok(());
         };
-        if self.wrong.is_some() {
+        if self.wrong.of(&anchor.origin).is_some() {
             return Ok(());
         }
         let size = anchor.size.0;
@@ -161,24 +167,41 @@ impl Anchors {
             lost,
             detail,
         };
-        if size > source.size() {
+        let told = if size > source.size() {
             let what = format!(
                 "server:{index} anchors {size} records, {} are here",
                 source.size()
             );
             let last = source.size().checked_sub(1);
-            self.wrong = Some(wrong(last, Some(size - source.size()), what));
+            wrong(last, Some(size - source.size()), what)
         } else if source.reader().root(size)? != anchor.root.0 {
             let what = format!("server:{index} anchors {size} records other than those here");
-            self.wrong = Some(wrong(size.checked_sub(1), None, what));
+            wrong(size.checked_sub(1), None, what)
         } else if let Some(before) = before.filter(|before| before.size > size) {
             let what = format!(
                 "server:{index} anchors {size} records after {}",
                 before.size
             );
-            self.wrong = Some(wrong(size.checked_sub(1), None, what));
-        }
+            wrong(size.checked_sub(1), None, what)
+        } else {
+            return Ok(());
+        };
+        self.wrong.put(&anchor.origin, told);
         Ok(())
+    }
+}
+
+/// That the server may have anchored more than anybody can see.
+fn unread(index: u64, wall: u64, error: &RecordError) -> Missing {
+    Missing {
+        cause: Cause::Unread,
+        explained: false,
+        after: index.checked_sub(1),
+        before: Some(index),
+        from: wall,
+        to: wall,
+        lost: None,
+        detail: format!("server:{index} is an anchor: {error}"),
     }
 }
 
@@ -187,15 +210,15 @@ fn touches(missing: &Missing, window: &RangeInclusive<u64>) -> bool {
 }
 
 /// A ledger that the server holds anchors of, and that is in none of the folders.
-fn absent(origin: String, of_it: &Anchors) -> Complete {
-    let size = of_it.newest.map_or(0, |newest| newest.size);
+fn absent(origin: String, newest: Anchored) -> Complete {
+    let size = newest.size;
     let missing = Missing {
         cause: Cause::Ledger,
         explained: false,
         after: None,
         before: None,
         from: 0,
-        to: of_it.newest.map_or(0, |newest| newest.time),
+        to: newest.time,
         lost: Some(size),
         detail: format!(
             "the server anchors {size} records of {origin}, and its folder was not named"
@@ -211,7 +234,7 @@ fn absent(origin: String, of_it: &Anchors) -> Complete {
             receipts: Vec::new(),
         }],
         more: 0,
-        anchored: of_it.newest,
+        anchored: Some(newest),
     }
 }
 

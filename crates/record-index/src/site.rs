@@ -5,9 +5,8 @@ use crate::follow::{Followed, Index};
 use crate::terms::ANCHORED;
 use crate::{Error, Filter};
 use ledger::body::{Anchor, Erasure};
-use ledger::{Checkpoint, HexDigest, Note, Receipt, Record, RecordType};
+use ledger::{Checkpoint, HexDigest, NewestAnchors, Note, Receipt, RecordType};
 use ledger_store::{BlobFolder, Folder, Head, Reader, StoreError};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use store::index::Dimension;
@@ -40,6 +39,8 @@ pub struct Site {
     expects: bool,
     /// What the server anchors and is not here: set by [`Site::catch_up`].
     lacking: Vec<Lacking>,
+    /// A record of the server's that may anchor what is not here, and that cannot be read: set by [`Site::catch_up`].
+    unread: Option<u64>,
     /// What was done otherwise than asked, for people: an index that could not be kept.
     pub notes: Vec<String>,
 }
@@ -53,6 +54,19 @@ pub(crate) struct Lacking {
     size: u64,
     /// What is here instead, in words.
     here: String,
+}
+
+/// That a record of the server's may anchor a ledger that is not here, and cannot be read.
+fn unread_anchor(record: u64) -> Error {
+    Error::refused(
+        facts::Finding::new(
+            "RECORDS-ANCHOR-UNREAD",
+            "the server may anchor records that are not here: this version cannot read what it says",
+        )
+        .expected("anchors of this version")
+        .observed(format!("server:{record}"))
+        .next("ask with the version of the server, or a newer one; ask about what is here with --ledger NAME"),
+    )
 }
 
 impl Lacking {
@@ -252,6 +266,7 @@ impl Site {
             blobs,
             expects: false,
             lacking: Vec::new(),
+            unread: None,
             notes: Vec::new(),
         }
     }
@@ -310,24 +325,28 @@ impl Site {
             source.head = source.index.reader.head();
             all.push(source.index.catch_up()?);
         }
-        self.lacking = self.anchored()?;
+        (self.lacking, self.unread) = self.anchored()?;
         Ok(all)
     }
 
-    /// What the server anchors and is not here, as far as its index says.
-    fn anchored(&self) -> Result<Vec<Lacking>, Error> {
+    /// What the server anchors and is not here, and an anchor that cannot be read, as far as its index says.
+    fn anchored(&self) -> Result<(Vec<Lacking>, Option<u64>), Error> {
+        let (mut lacking, mut unread) = (Vec::new(), None);
         let Some(server) = self.server().filter(|_| self.expects) else {
-            return Ok(Vec::new());
+            return Ok((lacking, unread));
         };
         let store = &server.index.store;
-        let mut lacking = Vec::new();
         for (_, record) in store.newest(Dimension::Resource, ANCHORED, server.size())? {
-            let read = crate::follow::record_at(server.reader(), record)?;
-            if let Some(anchor) = read.and_then(|read| read.expect_body::<Anchor>().ok()) {
-                lacking.extend(self.lacks(&anchor, record)?);
+            let Some(read) = crate::follow::record_at(server.reader(), record)? else {
+                continue;
+            };
+            match Anchor::of(&read) {
+                Ok(Some(anchor)) => lacking.extend(self.lacks(&anchor, record)?),
+                Ok(None) => {}
+                Err(_) => unread = Some(record),
             }
         }
-        Ok(lacking)
+        Ok((lacking, unread))
     }
 
     /// As the records themselves have it, whatever the index says.
@@ -335,22 +354,25 @@ impl Site {
         let Some(server) = self.server().filter(|_| self.expects) else {
             return Ok(());
         };
-        let mut newest = BTreeMap::new();
+        let (mut newest, mut unread) = (NewestAnchors::default(), None);
         let root = crate::follow::each_record(server.reader(), server.size(), |index, bytes| {
-            let record = Record::parse(bytes).ok();
-            let anchor = record.and_then(|record| record.expect_body::<Anchor>().ok());
-            if let Some(anchor) = anchor {
-                newest.insert(ledger::line(&anchor.origin).to_owned(), (anchor, index));
+            match Anchor::read(bytes) {
+                Ok(Some(anchor)) => {
+                    let origin = anchor.origin.clone();
+                    newest.put(&origin, (anchor, index));
+                }
+                Ok(None) => {}
+                Err(_) => unread = Some(index),
             }
             Ok(())
         })?;
         crate::verify::is_root(server, &root)?;
-        for (anchor, record) in newest.into_values() {
+        for (_, (anchor, record)) in newest {
             if let Some(lacking) = self.lacks(&anchor, record)? {
                 return Err(lacking.told());
             }
         }
-        Ok(())
+        unread.map_or(Ok(()), |record| Err(unread_anchor(record)))
     }
 
     fn lacks(&self, anchor: &Anchor, record: u64) -> Result<Option<Lacking>, Error> {
@@ -374,9 +396,10 @@ impl Site {
 
     /// The ledgers, where all that the server anchors is here.
     pub(crate) fn all(&self) -> Result<&[Source], Error> {
-        match self.lacking.first() {
-            None => Ok(&self.sources),
-            Some(lacking) => Err(lacking.told()),
+        match (self.lacking.first(), self.unread) {
+            (Some(lacking), _) => Err(lacking.told()),
+            (None, Some(record)) => Err(unread_anchor(record)),
+            (None, None) => Ok(&self.sources),
         }
     }
 
@@ -385,6 +408,9 @@ impl Site {
         let missing = |lacking: &&Lacking| name == "*" || ledger::is_called(&lacking.line, name);
         if let Some(lacking) = self.lacking.iter().find(missing) {
             return Err(lacking.told());
+        }
+        if let Some(record) = self.unread.filter(|_| name == "*") {
+            return Err(unread_anchor(record));
         }
         let wanted = |source: &&Source| name == "*" || source.is_called(name);
         let found: Vec<_> = self.sources.iter().filter(wanted).collect();

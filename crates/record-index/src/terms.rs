@@ -418,6 +418,9 @@ fn own_terms(index: u64, record: &Record) -> Vec<Term> {
     }
     if body_terms(index, record, &mut terms).is_err() {
         terms.extend(unread());
+        if record.kind() == RecordType::Anchor {
+            terms.push((Dimension::Resource, format!("{ANCHORED}{CUT}")));
+        }
     }
     terms
 }
@@ -635,7 +638,8 @@ fn read(text: &str) -> Vec<Term> {
     terms.collect()
 }
 
-/// Of what the server has anchored, whichever log of it: by these, what has to be here is found.
+/// Of what the server has anchored, whichever log of it: by these, what has to be here is found. Of an anchor that cannot be
+/// read, [`CUT`] follows.
 pub(crate) const ANCHORED: &str = "Ledger::\"";
 
 fn anchored(origin: &str) -> String {

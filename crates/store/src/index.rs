@@ -28,7 +28,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Raised whenever a table or the meaning of a term changes: an older index is made anew.
-const SCHEMA: i64 = 4;
+const SCHEMA: i64 = 5;
 
 /// Numbers of texts that are kept in memory.
 const KNOWN: usize = 200_000;

@@ -27,6 +27,7 @@ mod skip;
 pub mod slow_chip;
 pub mod swtpm;
 pub mod tsm;
+mod until;
 
 pub use find::{
     evidence, peer, postgres_tool, static_agent, target_folder, tool, tools, venv_python, workspace,
@@ -34,6 +35,7 @@ pub use find::{
 pub use go::{go_peer, go_tool};
 pub use script::script;
 pub use skip::skip;
+pub use until::{comes_to_hold, found, until};
 
 /// A fresh directory, removed when dropped.
 ///

@@ -7,7 +7,6 @@ use ledger::pack::Trust;
 use ledger::{LedgerKey, LogKey};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -315,17 +314,7 @@ fn lineage(key: &LogKey, path: &Path) -> Result<LedgerKey, Finding> {
 }
 
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Finding> {
-    let file = std::fs::File::open(path).map_err(|error| unreadable(path, error))?;
-    let mut bytes = Vec::new();
-    let read = file.take(limit + 1).read_to_end(&mut bytes);
-    read.map_err(|error| unreadable(path, error))?;
-    if bytes.len() as u64 > limit {
-        return Err(unreadable(
-            path,
-            format_args!("it has more than {limit} bytes"),
-        ));
-    }
-    Ok(bytes)
+    ledger_store::read_whole(path, limit).map_err(|error| unreadable(path, error))
 }
 
 /// The published schema of `witness.toml`.

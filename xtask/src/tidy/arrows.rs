@@ -61,8 +61,14 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
-    ("export", &["crypto", "facts", "ledger", "ledger-store"]),
-    ("monitor", &["crypto", "facts", "ledger", "ledger-store"]),
+    (
+        "export",
+        &["crypto", "facts", "ledger", "ledger-store", "listen"],
+    ),
+    (
+        "monitor",
+        &["crypto", "facts", "ledger", "ledger-store", "listen"],
+    ),
     ("objects", &["crypto", "facts", "ledger", "ledger-store"]),
     ("discovery", &["crypto", "estate", "facts"]),
     ("registry", &["attest-code", "crypto", "facts"]),

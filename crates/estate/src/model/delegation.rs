@@ -45,14 +45,6 @@ pub struct Scope {
     pub resources: Option<BTreeSet<ResourceRef>>,
 }
 
-impl Scope {
-    /// Narrowed to nothing.
-    #[must_use]
-    pub const fn is_everything(&self) -> bool {
-        self.actions.is_none() && self.resources.is_none()
-    }
-}
-
 /// A `[[delegation]]`: the explicit grant without which nobody acts for anybody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Delegation {

@@ -2,24 +2,11 @@
 
 use super::Secrets;
 use facts::Finding;
-use hyper::Uri;
-use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
-use std::net::IpAddr;
-use std::path::Path;
+use listen::{Peer, Stream, Unreached, Url, is_this_machine};
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-
-/// A connection, plain or not.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 pub(super) struct Address {
-    host: String,
-    port: u16,
-    tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
+    peer: Peer,
     /// Of a URL.
     pub(super) authority: String,
     pub(super) path: String,
@@ -28,27 +15,14 @@ pub(super) struct Address {
 impl Address {
     /// `None`: it is none, or goes in the clear to somebody else's machine.
     pub(super) fn of_url(url: &str, secrets: &Secrets) -> Result<Option<Self>, Finding> {
-        let Ok(uri) = url.parse::<Uri>() else {
+        let Ok(url) = Url::parse(url) else {
             return Ok(None);
         };
-        let Some(authority) = uri.authority() else {
-            return Ok(None);
-        };
-        // A secret in an address ends up in logs.
-        if authority.as_str().contains('@') || url.contains('#') {
-            return Ok(None);
-        }
-        let tls = uri.scheme_str() == Some("https");
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let address = Self::new(host, port, tls, secrets)?;
-        Ok(address.map(|address| Self {
-            authority: authority.to_string(),
-            path: uri
-                .path_and_query()
-                .map_or("/", |path| path.as_str())
-                .to_owned(),
-            ..address
+        let peer = reached(url.host, url.port, url.tls, secrets)?;
+        Ok(peer.map(|peer| Self {
+            peer,
+            authority: url.authority,
+            path: url.path,
         }))
     }
 
@@ -68,75 +42,41 @@ impl Address {
         if host.is_empty() || host.contains('/') {
             return Ok(None);
         }
-        Self::new(host.to_owned(), port, tls, secrets)
+        let peer = reached(host.to_owned(), port, tls, secrets)?;
+        Ok(peer.map(Self::of))
     }
 
-    fn new(host: String, port: u16, tls: bool, secrets: &Secrets) -> Result<Option<Self>, Finding> {
-        let loopback = host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback());
-        // What records say is not for whoever listens on the way.
-        if !tls && !loopback {
-            return Ok(None);
-        }
-        let tls = if tls {
-            let Ok(name) = ServerName::try_from(host.clone()) else {
-                return Ok(None);
-            };
-            Some((name, trusted(secrets.authorities.as_deref())?))
-        } else {
-            None
-        };
-        Ok(Some(Self {
-            host,
-            port,
-            tls,
+    const fn of(peer: Peer) -> Self {
+        Self {
+            peer,
             authority: String::new(),
             path: String::new(),
-        }))
+        }
     }
 
     /// Host and port.
     pub(super) fn place(&self) -> (String, u16) {
-        (self.host.clone(), self.port)
+        (self.peer.host().to_owned(), self.peer.port())
     }
 
-    /// Another place, as safe as this one: with the same authorities, or on this machine as well.
+    /// Another place, as safe as this one.
     pub(super) fn beside(&self, host: &str, port: u16) -> Option<Self> {
-        let tls = match &self.tls {
-            Some((_, config)) => {
-                let name = ServerName::try_from(host.to_owned()).ok()?;
-                Some((name, Arc::clone(config)))
-            }
-            None if host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback()) => None,
-            None => return None,
-        };
-        Some(Self {
-            host: host.to_owned(),
-            port,
-            tls,
-            authority: String::new(),
-            path: String::new(),
-        })
+        self.peer.beside(host, port).map(Self::of)
     }
 
     pub(super) async fn connect(&self) -> Result<Box<dyn Stream>, String> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port))
-            .await
-            .map_err(|error| format!("no connection to {}:{}: {error}", self.host, self.port))?;
-        let Some((name, config)) = &self.tls else {
-            return Ok(Box::new(stream));
-        };
-        let stream = tokio_rustls::TlsConnector::from(Arc::clone(config))
-            .connect(name.clone(), stream)
-            .await
-            .map_err(|error| format!("no TLS with {}:{}: {error}", self.host, self.port))?;
-        Ok(Box::new(stream))
+        let (host, port) = (self.peer.host(), self.peer.port());
+        self.peer.connect().await.map_err(|error| match error {
+            Unreached::Connection(error) => format!("no connection to {host}:{port}: {error}"),
+            Unreached::Tls(error) => format!("no TLS with {host}:{port}: {error}"),
+        })
     }
 }
 
-fn trusted(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, Finding> {
-    crypto::client_trusting(authorities)
-        .map(Arc::new)
-        .map_err(|error| {
+fn reached(host: String, port: u16, tls: bool, secrets: &Secrets) -> Result<Option<Peer>, Finding> {
+    let trusted = || {
+        let config = crypto::client_trusting(secrets.authorities.as_deref()).map(Arc::new);
+        config.map_err(|error| {
             Finding::new(
                 "EXPORT-SINK-CA",
                 "the authorities that may certify the sink cannot be read",
@@ -145,4 +85,11 @@ fn trusted(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, Finding> {
             .observed(error.observed)
             .next("install ca-certificates, or name a file with --ca-file")
         })
+    };
+    if tls {
+        return Peer::by_tls(host, port, trusted);
+    }
+    // What records say is not for whoever listens on the way.
+    let here = is_this_machine(&host);
+    Ok(here.then(|| Peer::plain(host, port)))
 }

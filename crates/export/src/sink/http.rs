@@ -9,14 +9,11 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use std::path::Path;
 use std::time::Duration;
 
 /// From the first packet to the last byte.
 const DEADLINE: Duration = Duration::from_secs(30);
-const LONGEST_HEAD: usize = 32 * 1_024;
-const MOST_HEADERS: usize = 64;
 /// What is read of an answer.
 const LONGEST_BODY: usize = 64 * 1_024;
 /// Bytes of a file of headers.
@@ -94,34 +91,21 @@ impl HttpSink {
             .map_err(|error| error.to_string())?;
         request.headers_mut().extend(self.headers.clone());
         let stream = self.address.connect().await?;
-        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-            .max_buf_size(LONGEST_HEAD)
-            .max_headers(MOST_HEADERS)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| format!("no HTTP: {error}"))?;
-        // Ends with this function.
-        let mut driver = tokio::task::JoinSet::new();
-        driver.spawn(async move { drop(connection.await) });
-        let answer = sender
-            .send_request(request)
-            .await
-            .map_err(|error| format!("no answer: {error}"))?;
-        let (head, mut body) = answer.into_parts();
+        let mut answering = listen::ask(stream, request).await?;
         let mut read = 0_usize;
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = answering.body().frame().await {
             let frame = frame.map_err(|error| format!("half an answer: {error}"))?;
             read = read.saturating_add(frame.data_ref().map_or(0, Bytes::len));
             if read > LONGEST_BODY {
                 break;
             }
         }
-        let after = head
-            .headers
+        let after = answering
+            .headers()
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
-        Ok((head.status, after))
+        Ok((answering.status(), after))
     }
 }
 

@@ -9,10 +9,11 @@ mod batch;
 mod wire;
 
 use super::Refusal;
-use super::address::{Address, Stream};
+use super::address::Address;
 use crate::Event;
 use batch::{batch, crc32c};
 use facts::Finding;
+use listen::Stream;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -3,6 +3,7 @@
 
 use crate::world::{World, copy};
 use export::{Cursor, Error, Exported, Format, Options, Secrets, Sink};
+use ledger::{Record, RecordType};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -123,6 +124,34 @@ async fn a_mirror_that_is_shorter_than_its_anchor_is_told_also_when_the_anchor_w
     // As long, and another one.
     site.cut(&World::with(299));
     assert_eq!(broken(with(&cursor, &out, &options).await), "EXPORT-MIRROR");
+}
+
+/// An export of this version from the folder of a later server.
+#[tokio::test]
+async fn an_anchor_that_cannot_be_read_is_told_after_everything_that_is_here() {
+    let mut site = Site::new();
+    let later = serde_json::json!({"origin": "example.org/pg-9", "zz": "of the next version"});
+    let later = Record::builder(RecordType::Anchor, &later);
+    site.server.put(vec![later.actor("test", "self")]);
+    let mut options = site.options();
+    let folder = tempfile::tempdir().unwrap();
+    let (cursor, out) = (folder.path().join("cursor"), folder.path().join("out"));
+    // Also when the cursor stands behind it.
+    for _ in 0..2 {
+        let told = with(&cursor, &out, &options).await.unwrap_err();
+        assert_eq!(told.finding().code, "EXPORT-ANCHOR-UNREAD");
+        assert!(!told.is_broken(), "{told}");
+        let exported = std::fs::read_to_string(&out).unwrap();
+        assert_eq!(exported.lines().count(), 4 + 300);
+    }
+    // What follows tells it as well, and not for ever.
+    options.follow = true;
+    let told = with(&cursor, &out, &options).await.unwrap_err();
+    assert_eq!(told.finding().code, "EXPORT-ANCHOR-UNREAD");
+    options.follow = false;
+    // What is asked for by name is there.
+    options.ledgers = vec!["server".to_owned(), "pg-1".to_owned()];
+    assert_eq!(with(&cursor, &out, &options).await.unwrap().records, 0);
 }
 
 #[tokio::test]

@@ -7,11 +7,10 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const SKIP: &str = "export.kafka";
 const TOPIC: &str = "trilith.records";
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A broker that is its own controller, in a folder of its own.
 struct Broker {
@@ -110,12 +109,10 @@ impl Broker {
     }
 
     fn wait(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            let log = || std::fs::read_to_string(self.folder.path().join("broker.log"));
-            assert!(Instant::now() < deadline, "{}", log().unwrap());
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        testkit::until(
+            || std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok(),
+            || std::fs::read_to_string(self.folder.path().join("broker.log")).unwrap_or_default(),
+        );
     }
 
     fn restart(&mut self) {

@@ -55,6 +55,29 @@ pub(crate) fn decided() -> EstateFiles {
     files
 }
 
+/// How many intents a search for `resource` finds.
+pub(crate) fn intents_about(site: &Site, resource: &str) -> usize {
+    let filter = Filter {
+        resource: Some(resource.to_owned()),
+        types: vec!["intent".to_owned()],
+        ..Filter::default()
+    };
+    let page = Page {
+        ledger: "*",
+        from: 0,
+        cursor: None,
+        limit: None,
+        receipts: false,
+    };
+    let mut count = 0;
+    record_index::search(site, &filter, &page, |_| {
+        count += 1;
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    count
+}
+
 /// Actions with their columns, of each intent.
 fn touched(world: &World) -> Vec<String> {
     let mut found = Vec::new();
@@ -112,27 +135,7 @@ async fn records_name_columns_and_can_be_asked_for_them() {
     let asked = tokio::task::spawn_blocking(move || {
         let mut site = Site::open(&folder, None).unwrap();
         site.catch_up().unwrap();
-        let count = |column: &str| {
-            let filter = Filter {
-                resource: Some(column.to_owned()),
-                types: vec!["intent".to_owned()],
-                ..Filter::default()
-            };
-            let mut count = 0;
-            let page = Page {
-                ledger: "*",
-                from: 0,
-                cursor: None,
-                limit: None,
-                receipts: false,
-            };
-            record_index::search(&site, &filter, &page, |_| {
-                count += 1;
-                ControlFlow::Continue(())
-            })
-            .unwrap();
-            count
-        };
+        let count = |column: &str| intents_about(&site, column);
         let counts = [
             count("shop/public/cards/number"),
             count("shop/public/cards/id"),

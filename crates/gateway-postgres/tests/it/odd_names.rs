@@ -2,12 +2,11 @@
 //! about it.
 
 use crate::client::Client;
-use crate::columns::decided;
+use crate::columns::{decided, intents_about};
 use crate::world::{World, skipped};
 use ledger::Record;
 use ledger::body::{Decision, Intent};
-use record_index::{Asked, Filter, Page, Site};
-use std::ops::ControlFlow;
+use record_index::{Asked, Site};
 use std::time::Duration;
 
 /// As a file of the estate has it, as SQL has it, and as a path has it.
@@ -112,24 +111,7 @@ async fn names_with_quotes_and_backslashes_are_found_again() {
                 (column.clone(), 1),
                 (format!("Column::\"{column}\""), 1),
             ] {
-                let filter = Filter {
-                    resource: Some(resource.clone()),
-                    types: vec!["intent".to_owned()],
-                    ..Filter::default()
-                };
-                let page = Page {
-                    ledger: "*",
-                    from: 0,
-                    cursor: None,
-                    limit: None,
-                    receipts: false,
-                };
-                let mut found = 0;
-                record_index::search(&site, &filter, &page, |_| {
-                    found += 1;
-                    ControlFlow::Continue(())
-                })
-                .unwrap();
+                let found = intents_about(&site, &resource);
                 assert!(found >= least, "{resource}: {found}");
                 let of = Asked {
                     of: Some(resource.clone()),

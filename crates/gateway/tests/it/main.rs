@@ -16,6 +16,7 @@ mod faulty_disk;
 mod metrics;
 mod new_log;
 mod old_ledger;
+mod passing_disk;
 mod prune_killed;
 mod pruned_and_renewed;
 mod pushed;

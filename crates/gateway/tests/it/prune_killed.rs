@@ -2,12 +2,13 @@
 //! before is there, or is gone by a record; the folder opens, and the next start of the gateway finishes.
 
 use crate::old_ledger::{ask, fill};
+use crate::passing_disk::{Hands, PassingDisk};
 use crate::world::World;
 use facts::Timestamp;
 use gateway::Core;
 use gateway::retention::{Anchored, Prune, prune_with};
 use ledger::merkle::leaf_hash;
-use ledger_store::{Disk, DiskFile, Folder, Options, Reader, RealDisk};
+use ledger_store::{DiskFile, Folder, Options, Reader};
 use std::io;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ const DIR: &str = "TRILITH_PRUNE_KILL_DIR";
 const STEP: &str = "TRILITH_PRUNE_KILL_STEP";
 const DAY: u64 = 24 * 60 * 60 * 1000;
 
-/// The real disk, on which this process dies.
+/// Changes of a disk, of which one is the last that this process makes.
 #[derive(Clone)]
 struct Deadly(Arc<AtomicU64>);
 
@@ -27,17 +28,6 @@ impl Deadly {
     /// Whether this change is the last one.
     fn is_last(&self) -> bool {
         self.0.fetch_sub(1, Ordering::SeqCst) == 0
-    }
-
-    fn before(&self) {
-        if self.is_last() {
-            die();
-        }
-    }
-
-    fn wrap(&self, file: Box<dyn DiskFile>) -> Box<dyn DiskFile> {
-        let disk = self.clone();
-        Box::new(DeadlyFile { disk, file })
     }
 }
 
@@ -49,77 +39,24 @@ fn die() -> ! {
     }
 }
 
-struct DeadlyFile {
-    disk: Deadly,
-    file: Box<dyn DiskFile>,
-}
-
-impl DiskFile for DeadlyFile {
-    fn length(&self) -> io::Result<u64> {
-        self.file.length()
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if self.disk.is_last() {
-            self.file.write_at(&bytes[..bytes.len() / 2], offset)?;
+impl Hands for Deadly {
+    fn write(&self, file: &dyn DiskFile, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if self.is_last() {
+            file.write_at(&bytes[..bytes.len() / 2], offset)?;
             die();
         }
-        self.file.write_at(bytes, offset)
+        file.write_at(bytes, offset)
     }
 
-    fn truncate(&self, length: u64) -> io::Result<()> {
-        self.disk.before();
-        self.file.truncate(length)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.disk.before();
-        self.file.sync()
-    }
-}
-
-impl Disk for Deadly {
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        RealDisk.create_dir_all(dir)
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(self.wrap(RealDisk.open(path)?))
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(self.wrap(RealDisk.create(path)?))
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        RealDisk.list(dir)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+    fn sync(&self, file: &dyn DiskFile) -> io::Result<()> {
         self.before();
-        RealDisk.rename(from, to)
+        file.sync()
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.before();
-        RealDisk.remove(path)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.before();
-        RealDisk.sync_dir(dir)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
-        RealDisk.lock(path)
-    }
-
-    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<()> {
-        RealDisk.reserve(path, bytes)
+    fn before(&self) {
+        if self.is_last() {
+            die();
+        }
     }
 }
 
@@ -133,7 +70,7 @@ fn child() {
     let options = Options {
         segment_bytes: 30_000,
         reserve_bytes: 0,
-        disk: Arc::new(Deadly(Arc::new(AtomicU64::new(step)))),
+        disk: Arc::new(PassingDisk(Deadly(Arc::new(AtomicU64::new(step))))),
         ..Options::default()
     };
     let now = Timestamp::now();

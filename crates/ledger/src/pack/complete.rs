@@ -349,7 +349,7 @@ impl Verified<'_> {
         let own = self.checkpoints.first().map(|under| under.origin.as_str());
         let about = |anchor: &&Stated| self.question.is_about(&anchor.origin, false);
         let newest = stated::newest(shown.anchors.iter().filter(about), self.trees())?;
-        for (line, stated) in newest {
+        for (line, stated) in newest.iter() {
             let under = self.checkpoints.iter();
             // INVARIANT: a later log of the line stands for it only with the links that lead to it: `Anchors::open`.
             let mut under = under.skip(1);

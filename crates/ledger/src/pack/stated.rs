@@ -3,6 +3,7 @@
 
 use super::container::Section;
 use super::verify::Failure;
+use crate::NewestAnchors;
 use crate::body::Anchor;
 use crate::merkle::{Frontier, Hash, leaf_hash};
 use std::collections::BTreeMap;
@@ -63,13 +64,12 @@ impl<'a> Tree<'a> {
 
 /// The newest anchor of each ledger, by the name of its first log. `anchors` are in order.
 ///
-/// INVARIANT: a ledger has one key and only grows, so that the newest anchor is of all that was ever anchored of it.
-/// Whoever leaves out what an earlier one states leaves it in the server's entries.
+/// INVARIANT: a ledger has one key. Whoever leaves out what an earlier anchor states leaves it in the server's entries.
 pub(super) fn newest<'a>(
     anchors: impl Iterator<Item = &'a Stated>,
     mut trees: BTreeMap<&str, Tree<'_>>,
-) -> Result<BTreeMap<&'a str, &'a Stated>, Failure> {
-    let mut newest: BTreeMap<&str, &Stated> = BTreeMap::new();
+) -> Result<NewestAnchors<&'a Stated>, Failure> {
+    let mut newest = NewestAnchors::default();
     let mut keys: BTreeMap<&str, &[u8]> = BTreeMap::new();
     for anchor in anchors {
         let wrong = |message: &str| {
@@ -80,12 +80,11 @@ pub(super) fn newest<'a>(
         if *keys.entry(&anchor.origin).or_insert(&anchor.key) != anchor.key {
             return wrong("an anchor of this ledger before it states another key");
         }
-        let line = crate::line(&anchor.origin);
-        let before = newest.insert(line, anchor);
+        let before: Option<&Stated> = newest.put(&anchor.origin, anchor);
         if before.is_some_and(|before| before.size > anchor.size) {
             return wrong("an anchor of this ledger before it states more records");
         }
-        let tree = trees.get_mut(line);
+        let tree = trees.get_mut(crate::line(&anchor.origin));
         if tree.is_some_and(|tree| !tree.had(anchor.size, &anchor.root)) {
             return wrong("its ledger's records in the pack lead to another root");
         }

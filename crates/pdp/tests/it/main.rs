@@ -29,6 +29,8 @@ mod ledgers;
 mod local;
 mod metrics;
 mod own_kinds;
+#[path = "../../../gateway/tests/it/passing_disk.rs"]
+mod passing_disk;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../../../gateway-postgres/tests/it/plane.rs"]
 mod plane;

@@ -1,9 +1,10 @@
 //! What was done on behalf of whom: found by it, counted by it, and decided again by the whole chain.
 
+use crate::searching::ALL as EVERYWHERE;
 use crate::world::{For, World, acting, id, intent, issuance, issuance_of, session, shop_files};
 use estate::{Estate, EstateFiles};
 use record_index::{
-    Asked, Change, Error, Filter, Page, Site, TimeRange, accesses_verified, replay, search, unused,
+    Asked, Change, Error, Filter, Site, TimeRange, accesses_verified, replay, search, unused,
     verify,
 };
 use std::ops::ControlFlow;
@@ -84,15 +85,8 @@ fn found(site: &Site, whom: &str) -> Vec<u64> {
         on_behalf_of: Some(whom.to_owned()),
         ..Filter::default()
     };
-    let page = Page {
-        ledger: "*",
-        from: 0,
-        cursor: None,
-        limit: None,
-        receipts: false,
-    };
     let mut hits = Vec::new();
-    let searched = search(site, &filter, &page, |hit| {
+    let searched = search(site, &filter, &EVERYWHERE, |hit| {
         hits.push(hit.index);
         ControlFlow::Continue(())
     });

@@ -1,9 +1,10 @@
 //! Columns that records name: found, counted, and decided again where an estate decides on them.
 
+use crate::searching::ALL as EVERYWHERE;
 use crate::world::{World, intent_to, issuance, session, shop_files};
 use estate::{Estate, EstateFiles};
 use record_index::{
-    Asked, Change, Filter, Page, Site, TimeRange, accesses_verified, replay, search, unused,
+    Asked, Change, Filter, Site, TimeRange, accesses_verified, replay, search, unused,
 };
 use std::ops::ControlFlow;
 
@@ -62,14 +63,7 @@ fn a_column_is_found_where_it_may_have_been_touched() {
             ..Filter::default()
         };
         let mut count = 0;
-        let page = Page {
-            ledger: "*",
-            from: 0,
-            cursor: None,
-            limit: None,
-            receipts: false,
-        };
-        search(&site, &filter, &page, |_| {
+        search(&site, &filter, &EVERYWHERE, |_| {
             count += 1;
             ControlFlow::Continue(())
         })

@@ -3,7 +3,12 @@
 use crate::completeness::{anchor, forged, head, renumber};
 use crate::searching::{ALL, shop};
 use crate::world::World;
-use record_index::{Asked, Error, Filter, Page, Site, accesses, accesses_verified, search, verify};
+use ledger::completeness::Cause;
+use ledger::{Record, RecordType};
+use record_index::{
+    Asked, Error, Filter, Page, Site, TimeRange, accesses, accesses_verified, completeness, search,
+    verify,
+};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -83,6 +88,48 @@ fn what_the_server_anchors_is_left_out_of_no_answer() {
     let mut alone = Site::open(&server.path().join("ledger"), None).unwrap();
     alone.catch_up().unwrap();
     assert_eq!(codes(&alone, "*"), (String::new(), String::new()));
+}
+
+/// What an earlier version cannot read of a later server may be an anchor of anything.
+#[test]
+fn an_anchor_that_cannot_be_read_is_passed_over_by_no_answer() {
+    let (mut server, gateway) = shop();
+    let (size, root) = (head(&gateway).size, head(&gateway).root);
+    server.put(anchor(&gateway, size, root));
+    let later = serde_json::json!({"origin": "example.org/pg-9", "zz": "of the next version"});
+    let later = Record::builder(RecordType::Anchor, &later);
+    let at = server.put(later.actor("server", "self"));
+    let unread = || "RECORDS-ANCHOR-UNREAD".to_owned();
+
+    let site = asked(&server, Some(gateway.path())).unwrap();
+    assert_eq!(codes(&site, "*"), (unread(), unread()));
+    for refused in [
+        verify(&site, &Filter::default(), "*").unwrap_err(),
+        accesses_verified(&site, &Asked::default(), false).unwrap_err(),
+    ] {
+        assert_eq!(refused.finding().code, unread());
+    }
+    for name in ["server", "pg-1"] {
+        assert_eq!(codes(&site, name).0, "", "{name}");
+        verify(&site, &Filter::default(), name).unwrap();
+    }
+    let answers = completeness(&site, &TimeRange::default(), true).unwrap();
+    let told: Vec<_> = answers.iter().flat_map(|answer| &answer.found).collect();
+    assert!(
+        told.iter()
+            .any(|found| found.missing.cause == Cause::Unread && found.missing.before == Some(at)),
+        "{told:?}"
+    );
+
+    // An index that knows of no anchor is not believed by who asks for proof.
+    let of_server = site.sources().first().unwrap();
+    let lie = "DELETE FROM dictionary WHERE text LIKE 'Ledger::%'";
+    of_server.index().database().tamper(lie).unwrap();
+    drop(site);
+    let site = asked(&server, Some(gateway.path())).unwrap();
+    assert_eq!(codes(&site, "*").0, "");
+    let refused = verify(&site, &Filter::default(), "*").unwrap_err();
+    assert_eq!(refused.finding().code, unread());
 }
 
 #[test]

@@ -5,21 +5,16 @@
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
-use hyper::{Method, Request, Uri, header};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, Request, header};
 use ledger::mirror;
 use ledger::witness::{Answer, origin_hash};
+use listen::{Peer, Unfit, Url};
 use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 
 const TEXT: &str = "text/plain; charset=utf-8";
-const LONGEST_HEAD: usize = 32 * 1024;
-const MOST_HEADERS: usize = 64;
 /// A note with 64 lines of post-quantum witnesses, or an answer with as many.
 const LONGEST_BODY: usize = 256 * 1024;
 /// 256 records of 64 KiB, each with its length.
@@ -27,12 +22,10 @@ const LONGEST_BUNDLE: usize = 256 * (2 + 65_535);
 
 /// Where a witness is.
 pub(super) struct Address {
-    host: String,
-    port: u16,
+    peer: Peer,
     authority: String,
     /// Without a slash at its end.
     prefix: String,
-    tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
 }
 
 /// An answer as it came.
@@ -48,29 +41,25 @@ impl Address {
         url: &str,
         tls: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
     ) -> Result<Self, String> {
-        let uri: Uri = url.parse().map_err(|_| format!("{url:?} is no address"))?;
-        let authority = uri
-            .authority()
-            .ok_or_else(|| format!("{url:?} names no host"))?;
-        if authority.as_str().contains('@') || url.contains(['#', '?']) {
-            return Err(format!("{url:?} has a user, a query or a fragment"));
+        let beside = || format!("{url:?} has a user, a query or a fragment");
+        let read = Url::parse(url).map_err(|unfit| match unfit {
+            Unfit::NoAddress => format!("{url:?} is no address"),
+            Unfit::Secret => beside(),
+            Unfit::Scheme => format!("{url:?} is neither http nor https"),
+        })?;
+        if url.contains('?') {
+            return Err(beside());
         }
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let (tls, port) = match uri.scheme_str() {
-            Some("http") => (None, 80),
-            Some("https") => {
-                let name = ServerName::try_from(host.clone())
-                    .map_err(|_| format!("{url:?} names no host"))?;
-                (Some((name, tls()?)), 443)
-            }
-            _ => return Err(format!("{url:?} is neither http nor https")),
+        let peer = if read.tls {
+            Peer::by_tls(read.host, read.port, tls)?
+                .ok_or_else(|| format!("{url:?} names no host"))?
+        } else {
+            Peer::plain(read.host, read.port)
         };
         Ok(Self {
-            port: authority.port_u16().unwrap_or(port),
-            authority: authority.to_string(),
-            prefix: uri.path().trim_end_matches('/').to_owned(),
-            host,
-            tls,
+            peer,
+            authority: read.authority,
+            prefix: read.path.trim_end_matches('/').to_owned(),
         })
     }
 
@@ -196,17 +185,19 @@ impl Address {
             .header(header::CONNECTION, "close")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| error.to_string())?;
-        let stream = TcpStream::connect((self.host.as_str(), self.port))
+        let stream = self.peer.connect().await;
+        let stream = stream.map_err(|unreached| unreached.to_string())?;
+        let mut answering = listen::ask(stream, request).await?;
+        let body = Limited::new(answering.body(), most)
+            .collect()
             .await
-            .map_err(|error| format!("no connection: {error}"))?;
-        let Some((name, tls)) = &self.tls else {
-            return over(stream, request, most).await;
-        };
-        let stream = tokio_rustls::TlsConnector::from(Arc::clone(tls))
-            .connect(name.clone(), stream)
-            .await
-            .map_err(|error| format!("no TLS: {error}"))?;
-        over(stream, request, most).await
+            .map_err(|error| format!("half an answer: {error}"))?;
+        let kind = answering.headers().get(header::CONTENT_TYPE);
+        Ok(Came {
+            status: answering.status().as_u16(),
+            kind: kind.and_then(|kind| kind.to_str().ok()).map(str::to_owned),
+            body: body.to_bytes().to_vec(),
+        })
     }
 }
 
@@ -217,36 +208,6 @@ pub(super) fn tls(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, Strin
         .map_err(|error| format!("{error}, expected {}: name a file as `ca`", error.expected))
 }
 
-async fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    stream: S,
-    request: Request<Full<Bytes>>,
-    most: usize,
-) -> Result<Came, String> {
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(LONGEST_HEAD)
-        .max_headers(MOST_HEADERS)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| format!("no HTTP: {error}"))?;
-    // Ends with this function, also when that is dropped.
-    let _connection = tokio::task::JoinSet::from_iter([async move { drop(connection.await) }]);
-    let answer = sender
-        .send_request(request)
-        .await
-        .map_err(|error| format!("no answer: {error}"))?;
-    let (head, body) = answer.into_parts();
-    let body = Limited::new(body, most)
-        .collect()
-        .await
-        .map_err(|error| format!("half an answer: {error}"))?;
-    let kind = head.headers.get(header::CONTENT_TYPE);
-    Ok(Came {
-        status: head.status.as_u16(),
-        kind: kind.and_then(|kind| kind.to_str().ok()).map(str::to_owned),
-        body: body.to_bytes().to_vec(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,7 +215,7 @@ mod tests {
     #[test]
     fn an_address_is_http_or_https_and_nothing_beside() {
         let none = || Err("no authorities".to_owned());
-        let prefix = |url: &str| Address::parse(url, none).map(|at| (at.port, at.prefix));
+        let prefix = |url: &str| Address::parse(url, none).map(|at| (at.peer.port(), at.prefix));
         assert_eq!(prefix("http://w.example"), Ok((80, String::new())));
         assert_eq!(
             prefix("http://[::1]:7446/a/b/"),

@@ -3,9 +3,7 @@
 
 mod new_log;
 
-use crate::harness::{
-    DOMAIN, Fixture, Held, Machine, PATIENCE, PROGRAM, config_text, finding, program,
-};
+use crate::harness::{DOMAIN, Fixture, Held, Machine, PROGRAM, config_text, finding, program};
 use crate::surviving::copy;
 use proto::v1;
 use proto::workload::spiffe_workload_api_server::{SpiffeWorkloadApi, SpiffeWorkloadApiServer};
@@ -139,12 +137,8 @@ pub(crate) async fn admitted(
     admitted.map_err(|finding| finding.code.to_string())
 }
 
-pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(tokio::time::Instant::now() < deadline, "{what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+pub(crate) async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    testkit::comes_to_hold(holds, || what.to_owned()).await;
 }
 
 async fn revoke(fixture: &Fixture, kind: &str, value: &str) -> Value {

@@ -77,13 +77,7 @@ impl Drop for Workload {
 }
 
 async fn until(what: &str, holds: impl Fn() -> bool) {
-    let waited = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let waited = tokio::time::timeout(HUNG, waited).await;
-    waited.unwrap_or_else(|_| panic!("waited in vain for {what}"));
+    testkit::comes_to_hold(async || holds(), || format!("waited in vain for {what}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -408,20 +408,13 @@ impl Drop for Agent {
 
 /// Waits until `holds` of the records of these types.
 async fn until(fixture: &Fixture, types: &[&str], holds: impl Fn(&[Value]) -> bool) {
-    let seen = async {
-        loop {
-            let records = fixture.records(types).await;
-            let records: Vec<Value> = records.into_iter().map(|(_, record)| record).collect();
-            if holds(&records) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+    let seen = async || {
+        let records = fixture.records(types).await;
+        let records: Vec<Value> = records.into_iter().map(|(_, record)| record).collect();
+        holds(&records)
     };
-    let what = types.join(" ");
-    tokio::time::timeout(HUNG, seen)
-        .await
-        .unwrap_or_else(|_| panic!("waited in vain for {what}"));
+    let vain = || format!("waited in vain for {}", types.join(" "));
+    testkit::comes_to_hold(seen, vain).await;
 }
 
 fn renewals(records: &[Value]) -> usize {

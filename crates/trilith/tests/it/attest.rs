@@ -10,13 +10,11 @@ use references::{
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 use testkit::swtpm::Swtpm;
 
 const EVIDENCE: &str = "trilith::recorded_boots";
 const GOOD: &str = "uki-own-keys-secureboot";
 const TAMPERED: &str = "uki-signed-but-tampered-cmdline";
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn lab(boot: &str) -> Option<PathBuf> {
     let folder = testkit::evidence().map(|all| all.join("lab").join(boot));
@@ -430,14 +428,7 @@ impl Drop for Machine<'_> {
 }
 
 fn until<T>(machine: &Machine<'_>, what: impl Fn() -> Option<T>) -> T {
-    let limit = Instant::now() + PATIENCE;
-    loop {
-        if let Some(seen) = what() {
-            return seen;
-        }
-        assert!(Instant::now() < limit, "{}", machine.log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    testkit::found(what, || machine.log())
 }
 
 const LISTED: &str = "/usr/bin/listed";

@@ -5,7 +5,6 @@ use crate::site::Site;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// The user `nobody` of every Debian.
 const NOBODY: u32 = 65_534;
@@ -180,11 +179,10 @@ fn killed_it_leaves_no_process_and_the_next_one_removes_its_files() {
     );
     held.demo.kill().expect("a signal");
     held.demo.wait().expect("it ends");
-    let limit = Instant::now() + Duration::from_secs(60);
-    while !site.left_processes().is_empty() {
-        assert!(Instant::now() < limit, "{:#?}", site.left_processes());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    testkit::until(
+        || site.left_processes().is_empty(),
+        || format!("{:#?}", site.left_processes()),
+    );
     let left = site.left_files();
     assert_eq!(left.len(), 1, "{left:?}");
 

@@ -1,70 +1,14 @@
 //! `trilith ledger erase` as its users run it: with the binary, on a server of its own, to the verifiers and the monitor
 //! who have to say what is gone.
 
-use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use crate::own_folder::{OwnFolder as Site, said};
+use crate::quorum::{Process, free};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
-/// Only a hung process needs so long.
-const PATIENCE: Duration = Duration::from_secs(60);
 const SUBJECT: &str = "ada.lovelace@example.org";
 
-fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
-}
-
-/// Ends with the test.
-struct Process(Child);
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _gone = self.0.kill();
-        let _gone = self.0.wait();
-    }
-}
-
-struct Site(tempfile::TempDir);
-
-fn said(output: &Output) -> String {
-    let both = [output.stdout.as_slice(), &output.stderr].concat();
-    String::from_utf8(both).expect("UTF-8")
-}
-
 impl Site {
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn put(&self, name: &str, text: &str) {
-        let path = self.path(name);
-        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-        std::fs::write(path, text).expect("written");
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_trilith"));
-        command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("TRILITH_ADMIN_SOCKET", self.path("data/admin.sock"))
-            .current_dir(self.0.path())
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command().args(arguments).output().expect("it runs")
-    }
-
-    fn good(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let said = said(&output);
-        assert!(output.status.success(), "{arguments:?}: {said}");
-        said
-    }
-
     fn server(&self) -> Process {
         let folder = self.0.path().display();
         self.put(
@@ -82,11 +26,10 @@ impl Site {
         command.args(["server", "--config", "server.toml"]);
         command.stdout(Stdio::null()).stderr(log);
         let process = Process(command.spawn().expect("it starts"));
-        let begun = Instant::now();
-        while !self.run(&["status", "--json"]).status.success() {
-            assert!(begun.elapsed() < PATIENCE, "the server does not answer");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        testkit::until(
+            || self.run(&["status", "--json"]).status.success(),
+            || std::fs::read_to_string(self.path("server.log")).unwrap_or_default(),
+        );
         process
     }
 
@@ -124,7 +67,7 @@ impl Site {
 
 #[test]
 fn a_person_is_erased_and_all_who_look_are_told_by_which_record() {
-    let site = Site(testkit::temp_dir().expect("a folder"));
+    let site = Site::empty();
     let _server = site.server();
     site.estate(true);
     site.estate(false);

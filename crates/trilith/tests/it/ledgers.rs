@@ -12,14 +12,11 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
 use testkit::s3::{ID, S3, SECRET};
 
 const BUCKET: &str = "ledgers";
 const PREFIX: &str = "demo.trilith/server";
 const TABLE: &str = "shop/public/cards";
-/// Only a hung process needs so long.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The demo's server, seen from outside.
 struct Outside<'a> {
@@ -104,14 +101,7 @@ impl<'a> Outside<'a> {
     }
 
     fn until<T>(&self, what: &str, holds: impl Fn() -> Option<T>) -> T {
-        let begun = Instant::now();
-        loop {
-            if let Some(it) = holds() {
-                return it;
-            }
-            assert!(begun.elapsed() < PATIENCE, "{what}\n{}", self.status());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        testkit::found(holds, || format!("{what}\n{}", self.status()))
     }
 
     /// Kills the server, which the demo or this test has started.

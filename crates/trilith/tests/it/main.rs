@@ -39,6 +39,7 @@ mod new_log;
 )]
 #[path = "../../../gateway/tests/it/old_ledger.rs"]
 mod old_ledger;
+mod own_folder;
 #[expect(clippy::panic, reason = "the test ends there")]
 mod packing;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the judge printed")]

@@ -6,10 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
-/// Only a hung process needs so long.
-const PATIENCE: Duration = Duration::from_secs(60);
 const SECOND: &str = "example.org/server@2";
 
 fn free() -> SocketAddr {
@@ -112,11 +109,7 @@ impl Site {
     }
 
     fn until(&self, what: &str, log: &str, holds: impl Fn() -> bool) {
-        let begun = Instant::now();
-        while !holds() {
-            assert!(begun.elapsed() < PATIENCE, "{what}\n{}", self.read(log));
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        testkit::until(holds, || format!("{what}\n{}", self.read(log)));
     }
 
     fn server(&self) -> Process {

@@ -6,10 +6,6 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
-
-/// Only a hung process needs so long.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server, which ends with the test.
 struct Site {
@@ -68,12 +64,10 @@ impl Site {
             listen,
             server,
         };
-        let begun = Instant::now();
-        while !site.run(&["status", "--json"]).status.success() {
-            let log = std::fs::read_to_string(site.path("log")).unwrap_or_default();
-            assert!(begun.elapsed() < PATIENCE, "{log}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        testkit::until(
+            || site.run(&["status", "--json"]).status.success(),
+            || std::fs::read_to_string(site.path("log")).unwrap_or_default(),
+        );
         let trust = site.run(&["trust"]);
         assert!(trust.status.success(), "{}", said(&trust));
         std::fs::write(site.path("trust.json"), &trust.stdout).expect("written");

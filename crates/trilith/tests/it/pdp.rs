@@ -6,10 +6,6 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-/// Only a hung process needs so long.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const ESTATE: &[(&str, &str)] = &[
     ("estate.toml", "trust_domain = \"example.org\"\n"),
@@ -124,12 +120,8 @@ impl Site {
         std::fs::read_to_string(self.at(&format!("{role}.log"))).unwrap_or_default()
     }
 
-    pub(crate) fn wait(&self, role: &str, mut ready: impl FnMut() -> bool) {
-        let until = Instant::now() + PATIENCE;
-        while !ready() {
-            assert!(Instant::now() < until, "{role} is late: {}", self.log(role));
-            std::thread::sleep(Duration::from_millis(50));
-        }
+    pub(crate) fn wait(&self, role: &str, ready: impl FnMut() -> bool) {
+        testkit::until(ready, || format!("{role} is late: {}", self.log(role)));
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {

@@ -2,10 +2,11 @@
 //! days old. What a folder says whose oldest records are gone stands in docs/operate/pruning.md.
 
 use crate::old_ledger::fill;
+use crate::own_folder::OwnFolder as Site;
 use gateway::retention::Anchored;
 use ledger_store::Folder;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const ORIGIN: &str = "example.org/gateway/pg";
@@ -21,13 +22,6 @@ static PRUNE: [&str; 9] = [
     "--yes",
 ];
 
-struct Site(tempfile::TempDir);
-
-fn said(output: &Output) -> String {
-    let both = [output.stdout.as_slice(), &output.stderr].concat();
-    String::from_utf8(both).expect("UTF-8")
-}
-
 fn copy(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
     assert!(copied.expect("cp runs").success());
@@ -36,7 +30,7 @@ fn copy(from: &Path, to: &Path) {
 impl Site {
     /// Of 1,203 records, of which the server has anchored 1,100.
     fn new() -> Self {
-        let site = Self(testkit::temp_dir().expect("a folder"));
+        let site = Self::empty();
         let dir = site.path("gateway");
         std::fs::create_dir(&dir).expect("a folder");
         fill(&dir, ORIGIN, 300);
@@ -46,40 +40,8 @@ impl Site {
         site
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     fn ledger(&self) -> Folder {
         Folder::open(&self.path("gateway/ledger")).expect("a ledger")
-    }
-
-    fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_trilith"));
-        command
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .current_dir(self.0.path())
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command().args(arguments).output().expect("it runs")
-    }
-
-    fn good(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let said = said(&output);
-        assert!(output.status.success(), "{arguments:?}: {said}");
-        said
-    }
-
-    fn refused(&self, arguments: &[&str], code: i32, finding: &str) {
-        let output = self.run(arguments);
-        let said = said(&output);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-        assert!(said.contains(finding), "{arguments:?}: {said}");
     }
 }
 

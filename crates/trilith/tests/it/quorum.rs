@@ -6,10 +6,6 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
-
-/// Only a hung process needs so long.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn free() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -70,17 +66,10 @@ impl Site {
     }
 
     pub(crate) fn until(&self, what: &str, holds: impl Fn() -> bool) {
-        let begun = Instant::now();
-        while !holds() {
+        testkit::until(holds, || {
             let log = |role| std::fs::read_to_string(self.path(role)).unwrap_or_default();
-            assert!(
-                begun.elapsed() < PATIENCE,
-                "{what}\n{}\n{}",
-                log("server.log"),
-                log("witness.log")
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+            format!("{what}\n{}\n{}", log("server.log"), log("witness.log"))
+        });
     }
 
     pub(crate) fn server(&self, more: &str) -> Process {

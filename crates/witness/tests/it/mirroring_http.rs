@@ -9,7 +9,7 @@ use ledger::{Checkpoint, CosignerKey, Note, NoteSignature};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use witness::{Config, RunError, run};
 
@@ -87,11 +87,10 @@ impl Running {
     }
 
     fn wait(&self) {
-        let begun = Instant::now();
-        while TcpStream::connect(self.address).is_err() {
-            assert!(begun.elapsed() < PATIENCE, "it does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        testkit::until(
+            || TcpStream::connect(self.address).is_ok(),
+            || "it does not listen".to_owned(),
+        );
     }
 
     fn again(&mut self, log: &Log, more: &str) {
@@ -372,12 +371,11 @@ fn an_upload_that_pauses_or_breaks_off_keeps_nobody_waiting_and_is_gone_on_with(
         stream
     };
     let mut waiting = paused(first + 200);
-    let begun = Instant::now();
     let second = format!("/mirror/{}/tile/0/001", hash());
-    while running.get(&second).status != 200 {
-        assert!(begun.elapsed() < PATIENCE);
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    testkit::until(
+        || running.get(&second).status == 200,
+        || format!("{second} does not come"),
+    );
     // The newcomer of the same address gets its place, and it hears how far it came.
     assert_eq!(info_of(&running, &log), 512);
     let told = answered(&mut waiting);

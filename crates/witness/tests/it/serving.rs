@@ -67,14 +67,12 @@ impl Running {
         let (folder, address, own) = (tempfile::tempdir().unwrap(), free(), free());
         let stop = CancellationToken::new();
         let thread = begin(config(folder.path(), log, address, own, more), stop.clone());
-        let begun = Instant::now();
-        while TcpStream::connect(address).is_err() || TcpStream::connect(own).is_err() {
-            assert!(
-                begun.elapsed() < PATIENCE && !thread.is_finished(),
-                "it does not listen"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let listens = || TcpStream::connect(address).is_ok() && TcpStream::connect(own).is_ok();
+        testkit::until(
+            || thread.is_finished() || listens(),
+            || "it does not listen".to_owned(),
+        );
+        assert!(!thread.is_finished(), "it has ended");
         Self {
             folder,
             address,
@@ -236,11 +234,10 @@ fn a_witness_goes_on_where_it_was_under_the_same_keys() {
     );
     running.stop = CancellationToken::new();
     running.thread = Some(begin(again, running.stop.clone()));
-    let begun = Instant::now();
-    while TcpStream::connect(running.address).is_err() {
-        assert!(begun.elapsed() < PATIENCE);
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    testkit::until(
+        || TcpStream::connect(running.address).is_ok(),
+        || "it does not listen".to_owned(),
+    );
     assert_eq!(running.keys(), keys);
     assert_eq!(running.get(running.address, &monitored).body, served);
     assert_eq!(running.post(&log.request(0, 7)).body, "7\n");

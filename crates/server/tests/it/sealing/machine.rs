@@ -243,13 +243,11 @@ pub(super) async fn states(fixture: &Fixture, wanted: &str) -> usize {
 }
 
 pub(super) async fn until_renewed(fixture: &Fixture, least: usize) {
-    let waited = async {
-        while states(fixture, "renewed").await < least {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let waited = tokio::time::timeout(HUNG, waited).await;
-    waited.expect("the machine renews");
+    testkit::comes_to_hold(
+        async || states(fixture, "renewed").await >= least,
+        || "the machine does not renew".to_owned(),
+    )
+    .await;
 }
 
 pub(super) async fn approvals(fixture: &Fixture, ring: &str) -> String {

@@ -1,13 +1,11 @@
 //! What a guest's kernel enforces: the policy that `trilith refs ipe` makes from the estate's references, one by
 //! another key, and what is recorded when it is enforced no more.
 
-use super::PATIENCE;
 use super::measured::{Known, text};
 use super::pieces::Pieces;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 use testkit::guest::Owner;
 
 /// What is listed, without a Merkle tree.
@@ -61,14 +59,11 @@ impl Pieces {
 
     /// Waits for the first revocation, and gives its reason.
     pub(crate) fn revoked(&self) -> String {
-        let limit = Instant::now() + PATIENCE;
-        loop {
-            if let Some(revocation) = self.server.records("revocation").pop() {
-                return text(&revocation, "/body/reason").to_owned();
-            }
-            assert!(Instant::now() < limit, "not revoked: {}", self.server.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let revocation = testkit::found(
+            || self.server.records("revocation").pop(),
+            || format!("not revoked: {}", self.server.log()),
+        );
+        text(&revocation, "/body/reason").to_owned()
     }
 }
 

@@ -6,12 +6,10 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
 use testkit::mortal::{self, Parting};
 use testkit::swtpm::Swtpm;
 
 pub(crate) const DOMAIN: &str = "boots.example";
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Two on loopback that nothing listened on a moment ago.
 pub(crate) fn ports() -> [u16; 2] {
@@ -57,11 +55,7 @@ impl Server {
             folder: folder.to_owned(),
             port: ports[0],
         };
-        let limit = Instant::now() + PATIENCE;
-        while !server.run(&["status"]).status.success() {
-            assert!(Instant::now() < limit, "{}", server.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        testkit::until(|| server.run(&["status"]).status.success(), || server.log());
         server
     }
 

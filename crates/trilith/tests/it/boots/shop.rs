@@ -145,11 +145,7 @@ impl Drop for Shop {
 }
 
 fn until(ready: impl Fn() -> bool, otherwise: impl Fn() -> String) {
-    let limit = Instant::now() + PATIENCE;
-    while !ready() {
-        assert!(Instant::now() < limit, "{}", otherwise());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    testkit::until(ready, otherwise);
 }
 
 /// Whether the gateway says that it follows the server and decides.
