@@ -20,6 +20,7 @@ pub mod mutation;
 pub mod oidc;
 pub mod pe;
 pub mod pinned;
+pub mod port;
 pub mod postgres;
 pub mod s3;
 mod script;

@@ -10,7 +10,6 @@ use gateway_postgres::{Config, run};
 use ledger::body::Outcome;
 use ledger::{Record, RecordType};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -123,10 +122,7 @@ async fn a_gateway_killed_under_load_keeps_what_was_acknowledged_and_resolves_th
     if skipped("a_gateway_killed_under_load_keeps_what_was_acknowledged_and_resolves_the_rest") {
         return;
     }
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address: SocketAddr = free.local_addr().unwrap();
-    drop(free);
-    let site = Site::start(address).await;
+    let site = Site::start(testkit::port::free().unwrap()).await;
     let config = site.folder.path().join("gateway.toml");
     std::fs::write(&config, file(&site)).unwrap();
     let payments = site.plane.issue("payments/api");

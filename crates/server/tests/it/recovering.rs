@@ -118,8 +118,7 @@ fn config(dir: &Path, port: u16) -> Config {
 }
 
 fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    testkit::port::free().unwrap().port()
 }
 
 pub(crate) async fn payments(machine: &Machine, workload: &str) -> Held {

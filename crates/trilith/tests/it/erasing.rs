@@ -1,7 +1,7 @@
 //! `trilith ledger erase` as its users run it: with the binary, on a server of its own, to the verifiers and the monitor
 //! who have to say what is gone.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -11,8 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SUBJECT: &str = "ada.lovelace@example.org";
 
 fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
+    testkit::port::free().expect("a port")
 }
 
 /// Ends with the test.

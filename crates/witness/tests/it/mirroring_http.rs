@@ -7,7 +7,7 @@ use ledger::tile::TilePath;
 use ledger::tile::check::check;
 use ledger::{Checkpoint, CosignerKey, Note, NoteSignature};
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -70,9 +70,7 @@ fn begin(
 impl Running {
     fn new(log: &Log, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Both at once, so that they differ.
-        let free = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [address, own] = free.map(|one| one.local_addr().unwrap());
+        let [address, own] = [0, 1].map(|_| testkit::port::free().unwrap());
         let stop = CancellationToken::new();
         let thread = begin(folder.path(), log, [address, own], more, stop.clone());
         let running = Self {

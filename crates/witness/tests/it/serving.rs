@@ -16,10 +16,7 @@ use witness::{Config, RunError, run};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
+    testkit::port::free().unwrap()
 }
 
 struct Running {

@@ -6,7 +6,6 @@ use crate::world::{Site, followed, skipped};
 use gateway::Core;
 use ledger::body::KeyRotation;
 use ledger::{Checkpoint, RecordType};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,10 +33,7 @@ async fn a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is
     if skipped("a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is_killed") {
         return;
     }
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address: SocketAddr = free.local_addr().unwrap();
-    drop(free);
-    let site = Site::start(address).await;
+    let site = Site::start(testkit::port::free().unwrap()).await;
     let config = site.folder.path().join("gateway.toml");
     std::fs::write(&config, file(&site)).unwrap();
     let payments = site.plane.issue("payments/api");
