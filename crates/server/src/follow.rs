@@ -179,7 +179,11 @@ impl Follower {
                     Err(RecvError::Lagged(_)) => return Err(slow()),
                     Err(RecvError::Closed) => return Ok(()),
                 },
-                _ = heartbeat.tick() => self.heartbeat().await?,
+                _ = heartbeat.tick() => if let Err(refusal) = self.heartbeat().await {
+                    // Nothing more comes to the task: it ends with what it is at.
+                    drop((heads, segments));
+                    return Err(cause(&mut anchoring, refusal).await);
+                },
                 ended = anchoring.join_next() => return match ended {
                     Some(Ok(ended)) => ended,
                     Some(Err(error)) => Err(Refusal::internal("anchoring", &error)),
@@ -390,6 +394,15 @@ fn receipt(reader: &Reader, index: u64, published: &Published) -> Result<Receipt
     })
 }
 
+/// Why a gateway that may not go on is out: what its ledger is being refused for, or else `refusal`. Who is cut off for
+/// what it presented is revoked before it is told, and is not told of that alone.
+async fn cause(anchoring: &mut JoinSet<Result<(), Refusal>>, refusal: Refusal) -> Refusal {
+    match tokio::time::timeout(PATIENCE, anchoring.join_next()).await {
+        Ok(Some(Ok(Err(cause)))) => cause,
+        _ => refusal,
+    }
+}
+
 fn slow() -> Refusal {
     Refusal::Limited(
         Finding::new(
@@ -410,5 +423,42 @@ async fn hello(inbound: &mut Streaming<GatewayMessage>) -> Result<GatewayHello, 
             Finding::new("FOLLOW-HELLO", "a gateway's first message says who it is")
                 .expected("GatewayHello"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(code: &'static str) -> Refusal {
+        Refusal::Denied(Finding::new(code, "refused"))
+    }
+
+    /// It heard of the revocation, and not of its two histories, when a heartbeat fell between the two.
+    #[tokio::test]
+    async fn a_gateway_that_is_being_cut_off_hears_why_and_not_only_that_it_is() {
+        let mut anchoring = JoinSet::new();
+        let (sender, heads) = watch::channel(None::<u64>);
+        let mut idle = heads.clone();
+        anchoring.spawn(async move {
+            let _closed = idle.changed().await;
+            Ok(())
+        });
+        drop(sender);
+        let told = cause(&mut anchoring, refusal("CALLER-REVOKED")).await;
+        assert_eq!(told.finding().code, "CALLER-REVOKED");
+
+        let (told, being_recorded) = tokio::sync::oneshot::channel::<()>();
+        anchoring.spawn(async move {
+            let _recorded = being_recorded.await;
+            Err(refusal("ANCHOR-REFUSED"))
+        });
+        let recording = async {
+            tokio::task::yield_now().await;
+            drop(told);
+        };
+        let telling = cause(&mut anchoring, refusal("CALLER-REVOKED"));
+        let (told, ()) = tokio::join!(telling, recording);
+        assert_eq!(told.finding().code, "ANCHOR-REFUSED");
     }
 }
