@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// The name of the administrator.
 pub const ADMIN: &str = "postgres";
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How the server differs from the default: Unix socket only, without TLS.
 #[derive(Debug, Clone, Default)]

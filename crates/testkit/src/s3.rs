@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 pub const ID: &str = "trilith-test";
 pub const SECRET: &str = "not/a+secret=";
 /// Only a hung process needs so long.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running one; it ends with this.
 pub struct S3 {

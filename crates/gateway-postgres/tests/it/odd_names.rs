@@ -65,7 +65,7 @@ async fn names_with_quotes_and_backslashes_are_found_again() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(40), granted)
+    tokio::time::timeout(Duration::from_secs(60), granted)
         .await
         .expect("the rights come");
     for [_, sql, path] in NAMES {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use witness::{Config, RunError, run};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const MIRROR: &str = "[mirror]\nname = \"mirror.example/1\"\nmin_free_mib = 0\n";
 
 struct Running {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use witness::{Config, RunError, run};
 
 /// Only a hung witness needs so long.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn free() -> SocketAddr {
     testkit::port::free().unwrap()

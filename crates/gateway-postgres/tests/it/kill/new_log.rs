@@ -41,7 +41,7 @@ async fn a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is
     let mut acknowledged = 0;
     for _ in 0..3 {
         let mut process = gateway(&config);
-        let writer = tokio::spawn(load(connect(&site, &payments).await));
+        let writer = loading(connect(&site, &payments).await).await;
         let running = gateway_postgres::new_log(data, "each year", "uid:0").unwrap_err();
         assert_eq!(running.code, "GATEWAY-NEW-LOG-RUNNING");
         tokio::time::sleep(Duration::from_millis(150)).await;
@@ -127,7 +127,7 @@ async fn a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is
 
     // And it goes on serving.
     let mut process = gateway(&config);
-    let writer = tokio::spawn(load(connect(&site, &payments).await));
+    let writer = loading(connect(&site, &payments).await).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     process.kill().unwrap();
     process.wait().unwrap();

@@ -10,7 +10,7 @@ use testkit::mortal::{self, Parting};
 use testkit::swtpm::Swtpm;
 
 pub(crate) const DOMAIN: &str = "boots.example";
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Two on loopback.
 pub(crate) fn ports() -> [u16; 2] {
