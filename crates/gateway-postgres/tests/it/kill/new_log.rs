@@ -1,7 +1,7 @@
 //! The key of the gateway's ledger is replaced between a crash under load and the next start, and the command is killed
 //! at any moment: whoever connects to the database afterwards is served and recorded as before.
 
-use super::{connect, file, gateway, load, started, whole};
+use super::{connect, file, gateway, loading, started, whole};
 use crate::world::{Site, followed, skipped};
 use gateway::Core;
 use ledger::body::KeyRotation;
