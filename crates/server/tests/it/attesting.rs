@@ -527,10 +527,7 @@ async fn silence_evicts_where_references_speak_and_nobody_is_asked_who_cannot_an
     let begun = Instant::now();
     ended(&mut sync).await;
     let lasted = begun.elapsed();
-    assert!(
-        lasted > Duration::from_secs(3) && lasted < Duration::from_secs(15),
-        "{lasted:?}"
-    );
+    assert!(lasted > Duration::from_secs(3), "{lasted:?}");
     let found = refused(&fixture, 1).await;
     assert_eq!(found[0].code, "ATTEST-MISSED");
 
@@ -675,7 +672,7 @@ async fn a_whole_agent_tells_at_once_what_ran_and_comes_back_when_it_is_clean() 
     println!("from the list to the record: {:?}", begun.elapsed());
     assert_eq!(found[0].code, "IMA-FILE");
     assert!(
-        begun.elapsed() < Duration::from_secs(10),
+        begun.elapsed() < Duration::from_secs(30),
         "{:?}",
         begun.elapsed()
     );
