@@ -15,6 +15,7 @@ mod go;
 pub mod guest;
 pub mod hostile;
 pub mod http;
+pub mod killed;
 pub mod mortal;
 pub mod mutation;
 pub mod oidc;
