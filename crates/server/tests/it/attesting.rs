@@ -4,6 +4,7 @@
 use crate::follower::Gateway;
 use crate::harness::{Fixture, Machine, PATIENCE, PROGRAM, Sync, finding, metric, program};
 use crate::kernel::{Kernel, LISTED, content, entry, question, quote, references};
+use crate::recovering::until;
 use crate::surviving::spawn;
 use crate::tpm::{evidence, pin};
 use crate::tpm_renewal::renew_with;
@@ -297,7 +298,10 @@ async fn a_list_that_grows_by_listed_files_goes_on_and_an_unlisted_one_cuts_the_
     assert_eq!(verified.record.kind(), ledger::RecordType::Revocation);
     assert_eq!(locked(&fixture).await, "AGENT-EVICTED");
     let code = "trilith_server_evictions_total{code=\"IMA-FILE\"} ";
-    assert_eq!(metric(http, code).await, 1);
+    until("it is counted once it is recorded", async || {
+        metric(http, code).await == 1
+    })
+    .await;
 
     // It is out, its list cannot forget, and a clean boot lets it in again.
     let status = machine.sync().await.err().unwrap();
