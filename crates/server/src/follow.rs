@@ -168,7 +168,7 @@ impl Follower {
         ));
         let mut waiting: Option<SegmentData> = None;
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
-        loop {
+        let refusal = loop {
             tokio::select! {
                 biased;
                 () = self.core.stop.cancelled() => return Ok(()),
@@ -180,9 +180,7 @@ impl Follower {
                     Err(RecvError::Closed) => return Ok(()),
                 },
                 _ = heartbeat.tick() => if let Err(refusal) = self.heartbeat().await {
-                    // Nothing more comes to the task: it ends with what it is at.
-                    drop((heads, segments));
-                    return Err(cause(&mut anchoring, refusal).await);
+                    break refusal;
                 },
                 ended = anchoring.join_next() => return match ended {
                     Some(Ok(ended)) => ended,
@@ -211,7 +209,10 @@ impl Follower {
                     }
                 }
             }
-        }
+        };
+        // Nothing more comes to the task: it ends with what it is at.
+        drop((heads, segments));
+        Err(cause(&mut anchoring, refusal).await)
     }
 
     /// For a gateway that is ahead, until the server is recovered: cuts act, nothing else comes. What it
