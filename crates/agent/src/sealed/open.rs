@@ -376,7 +376,7 @@ mod tests {
         let (done, answer) = std::sync::mpsc::channel();
         let there = folder.path().to_owned();
         std::thread::spawn(move || done.send(files(&there)).unwrap());
-        let read = answer.recv_timeout(std::time::Duration::from_secs(10));
+        let read = answer.recv_timeout(std::time::Duration::from_secs(60));
         let read = read.expect("a pipe was waited for");
         let [read] = read.as_slice() else {
             panic!("{read:?}");
