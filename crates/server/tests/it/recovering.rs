@@ -342,9 +342,10 @@ async fn after_a_recovery_a_real_gateway_follows_again_and_what_the_backup_does_
     .await;
     assert!(on_kept.is_cut().is_none(), "it rests on what stayed");
     // The head goes over first, and then what rests on the other one ends.
-    until("what rests on a record that was given up ends", async || {
-        on_late.is_cut().is_some()
-    })
+    until(
+        "what rests on a record that was given up ends",
+        async || on_late.is_cut().is_some(),
+    )
     .await;
     let refused = admitted(scene.core(), &late).await.unwrap_err();
     assert!(

@@ -150,7 +150,10 @@ fn killed_at_any_moment_it_is_run_again_and_nothing_else_is_gone() {
             reader.receipt(index).expect("it is there, and proven");
         }
     }
-    assert!(cut > 0, "none was killed in the middle: {done} done, {not} not");
+    assert!(
+        cut > 0,
+        "none was killed in the middle: {done} done, {not} not"
+    );
 }
 
 #[test]
