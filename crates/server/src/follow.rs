@@ -28,6 +28,7 @@ use proto::v1::{
 use standing::Standing;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::SvidRow;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -158,17 +159,18 @@ impl Follower {
         let (segments, fetched) = mpsc::channel(1);
         // Dropped with this stream, which ends the task.
         let mut anchoring = JoinSet::new();
+        let convicting = Arc::new(AtomicBool::new(false));
         anchoring.spawn(anchor::run(
             Arc::clone(&self.core),
             Arc::clone(&self.svid),
             key,
             self.deltas.clone(),
-            newest,
-            fetched,
+            (newest, fetched),
+            Arc::clone(&convicting),
         ));
         let mut waiting: Option<SegmentData> = None;
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
-        let refusal = loop {
+        loop {
             tokio::select! {
                 biased;
                 () = self.core.stop.cancelled() => return Ok(()),
@@ -180,7 +182,11 @@ impl Follower {
                     Err(RecvError::Closed) => return Ok(()),
                 },
                 _ = heartbeat.tick() => if let Err(refusal) = self.heartbeat().await {
-                    break refusal;
+                    return Err(if convicting.load(Ordering::SeqCst) {
+                        cause(&mut anchoring, refusal).await
+                    } else {
+                        refusal
+                    });
                 },
                 ended = anchoring.join_next() => return match ended {
                     Some(Ok(ended)) => ended,
@@ -209,10 +215,7 @@ impl Follower {
                     }
                 }
             }
-        };
-        // Nothing more comes to the task: it ends with what it is at.
-        drop((heads, segments));
-        Err(cause(&mut anchoring, refusal).await)
+        }
     }
 
     /// For a gateway that is ahead, until the server is recovered: cuts act, nothing else comes. What it
@@ -395,8 +398,8 @@ fn receipt(reader: &Reader, index: u64, published: &Published) -> Result<Receipt
     })
 }
 
-/// Why a gateway that may not go on is out: what its ledger is being refused for, or else `refusal`. Who is cut off for
-/// what it presented is revoked before it is told, and is not told of that alone.
+/// Why a gateway is out that is being cut off for what it presented: it is revoked before that is recorded, and told once
+/// it is. `refusal` is what it would hear of the revocation alone.
 async fn cause(anchoring: &mut JoinSet<Result<(), Refusal>>, refusal: Refusal) -> Refusal {
     match tokio::time::timeout(PATIENCE, anchoring.join_next()).await {
         Ok(Some(Ok(Err(cause)))) => cause,
@@ -439,13 +442,7 @@ mod tests {
     #[tokio::test]
     async fn a_gateway_that_is_being_cut_off_hears_why_and_not_only_that_it_is() {
         let mut anchoring = JoinSet::new();
-        let (sender, heads) = watch::channel(None::<u64>);
-        let mut idle = heads.clone();
-        anchoring.spawn(async move {
-            let _closed = idle.changed().await;
-            Ok(())
-        });
-        drop(sender);
+        anchoring.spawn(async { Ok(()) });
         let told = cause(&mut anchoring, refusal("CALLER-REVOKED")).await;
         assert_eq!(told.finding().code, "CALLER-REVOKED");
 
