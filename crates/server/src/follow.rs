@@ -28,6 +28,7 @@ use proto::v1::{
 use standing::Standing;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use store::SvidRow;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -158,13 +159,14 @@ impl Follower {
         let (segments, fetched) = mpsc::channel(1);
         // Dropped with this stream, which ends the task.
         let mut anchoring = JoinSet::new();
+        let convicting = Arc::new(AtomicBool::new(false));
         anchoring.spawn(anchor::run(
             Arc::clone(&self.core),
             Arc::clone(&self.svid),
             key,
             self.deltas.clone(),
-            newest,
-            fetched,
+            (newest, fetched),
+            Arc::clone(&convicting),
         ));
         let mut waiting: Option<SegmentData> = None;
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
@@ -179,7 +181,13 @@ impl Follower {
                     Err(RecvError::Lagged(_)) => return Err(slow()),
                     Err(RecvError::Closed) => return Ok(()),
                 },
-                _ = heartbeat.tick() => self.heartbeat().await?,
+                _ = heartbeat.tick() => if let Err(refusal) = self.heartbeat().await {
+                    return Err(if convicting.load(Ordering::SeqCst) {
+                        cause(&mut anchoring, refusal).await
+                    } else {
+                        refusal
+                    });
+                },
                 ended = anchoring.join_next() => return match ended {
                     Some(Ok(ended)) => ended,
                     Some(Err(error)) => Err(Refusal::internal("anchoring", &error)),
@@ -395,6 +403,15 @@ fn receipt(reader: &Reader, index: u64, published: &Published) -> Result<Receipt
     })
 }
 
+/// Why a gateway is out that is being cut off for what it presented: it is revoked before that is recorded, and told once
+/// it is. `refusal` is what it would hear of the revocation alone.
+async fn cause(anchoring: &mut JoinSet<Result<(), Refusal>>, refusal: Refusal) -> Refusal {
+    match tokio::time::timeout(PATIENCE, anchoring.join_next()).await {
+        Ok(Some(Ok(Err(cause)))) => cause,
+        _ => refusal,
+    }
+}
+
 fn slow() -> Refusal {
     Refusal::Limited(
         Finding::new(
@@ -428,5 +445,36 @@ async fn hello(inbound: &mut Streaming<GatewayMessage>) -> Result<GatewayHello, 
             Finding::new("FOLLOW-HELLO", "a gateway's first message says who it is")
                 .expected("GatewayHello"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(code: &'static str) -> Refusal {
+        Refusal::Denied(Finding::new(code, "refused"))
+    }
+
+    /// It heard of the revocation, and not of its two histories, when a heartbeat fell between the two.
+    #[tokio::test]
+    async fn a_gateway_that_is_being_cut_off_hears_why_and_not_only_that_it_is() {
+        let mut anchoring = JoinSet::new();
+        anchoring.spawn(async { Ok(()) });
+        let told = cause(&mut anchoring, refusal("CALLER-REVOKED")).await;
+        assert_eq!(told.finding().code, "CALLER-REVOKED");
+
+        let (told, being_recorded) = tokio::sync::oneshot::channel::<()>();
+        anchoring.spawn(async move {
+            let _recorded = being_recorded.await;
+            Err(refusal("ANCHOR-REFUSED"))
+        });
+        let recording = async {
+            tokio::task::yield_now().await;
+            drop(told);
+        };
+        let telling = cause(&mut anchoring, refusal("CALLER-REVOKED"));
+        let (told, ()) = tokio::join!(telling, recording);
+        assert_eq!(told.finding().code, "ANCHOR-REFUSED");
     }
 }

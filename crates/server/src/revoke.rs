@@ -290,7 +290,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), counted)
+        tokio::time::timeout(Duration::from_secs(60), counted)
             .await
             .unwrap();
         assert!(core.state().revoked(TargetKind::Identity, value).is_some());

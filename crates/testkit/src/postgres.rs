@@ -6,7 +6,6 @@
 use crate::mortal::{self, Parting};
 use std::fs;
 use std::io;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -15,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// The name of the administrator.
 pub const ADMIN: &str = "postgres";
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How the server differs from the default: Unix socket only, without TLS.
 #[derive(Debug, Clone, Default)]
@@ -118,7 +117,11 @@ impl Postgres {
                 .arg(&data),
             "initdb",
         )?;
-        let port = if options.tcp { free_port()? } else { 5432 };
+        let port = if options.tcp {
+            crate::port::free()?.port()
+        } else {
+            5432
+        };
         configure(&data, folder.path(), port, options, user)?;
         let log = fs::File::create(folder.path().join("log"))?;
         let server = mortal::command(find("postgres")?, Parting::Quit)?;
@@ -219,10 +222,6 @@ impl Drop for Postgres {
         }
         let _reaped = self.server.wait();
     }
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 fn configure(

@@ -2,7 +2,7 @@
 //! there, somebody has done to the store.
 
 use crate::mortal::{Parting, command, spawn};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 pub const ID: &str = "trilith-test";
 pub const SECRET: &str = "not/a+secret=";
 /// Only a hung process needs so long.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running one; it ends with this.
 pub struct S3 {
@@ -46,7 +46,7 @@ impl S3 {
         let folder = crate::temp_dir().map_err(failed)?;
         let root = folder.path().join("buckets");
         std::fs::create_dir(&root).map_err(failed)?;
-        let address = free().map_err(failed)?;
+        let address = crate::port::free().map_err(failed)?;
         let mut command = command(program, Parting::Kill).map_err(failed)?;
         command
             .env("ROOT_ACCESS_KEY", ID)
@@ -140,8 +140,4 @@ impl Drop for S3 {
         let _gone = self.child.kill();
         let _gone = self.child.wait();
     }
-}
-
-fn free() -> std::io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
 }

@@ -37,7 +37,7 @@ const EXTEND: &str = "tpm2_pcrextend";
 /// Arguments of one call.
 const AT_ONCE: usize = 64;
 /// Longer than it takes on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running TPM emulator and the authority that certified its endorsement keys.
 #[derive(Debug)]

@@ -231,7 +231,7 @@ mod tests {
                 let adopted = sealing.adopt(&directory, told.as_bytes(), || Ok(()));
                 done.send(matches!(adopted, Err(SealError::Busy))).unwrap();
             });
-            let answered = answer.recv_timeout(std::time::Duration::from_secs(10));
+            let answered = answer.recv_timeout(std::time::Duration::from_secs(60));
             drop(alone);
             assert_eq!(answered, Ok(true));
         });

@@ -333,9 +333,7 @@ mod tests {
     async fn start(join: &str) -> (IdentityError, bool) {
         let parent = tempfile::tempdir().unwrap();
         let data = parent.path().join("agent");
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let server = closed.local_addr().unwrap();
-        drop(closed);
+        let server = testkit::port::free().unwrap();
         let pin = "0".repeat(64);
         let text = format!(
             "trust_domain = \"example.org\"\nserver = \"{server}\"\npin = \"tl1:{pin}\"\n\
@@ -378,7 +376,7 @@ mod tests {
         let (done, answer) = std::sync::mpsc::channel();
         let there = folder.path().to_owned();
         std::thread::spawn(move || done.send(files(&there)).unwrap());
-        let read = answer.recv_timeout(std::time::Duration::from_secs(10));
+        let read = answer.recv_timeout(std::time::Duration::from_secs(60));
         let read = read.expect("a pipe was waited for");
         let [read] = read.as_slice() else {
             panic!("{read:?}");

@@ -14,7 +14,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tower::Service as _;
 
 /// What only a hung agent uses up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn channel(path: PathBuf) -> Channel {
     Endpoint::from_static("http://localhost")

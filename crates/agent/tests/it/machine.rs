@@ -52,8 +52,7 @@ impl Machine {
 
     /// Where health and metrics will be served.
     pub(crate) fn with_http(&mut self) -> std::net::SocketAddr {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = free.local_addr().unwrap();
+        let address = testkit::port::free().unwrap();
         self.config.http_listen = Some(address);
         address
     }

@@ -131,7 +131,8 @@ impl Server {
             }),
             changed: watch::channel(0).0,
         });
-        Self::on("127.0.0.1:0".parse().unwrap(), state).await
+        // It is started again there: nobody else may get it in between.
+        Self::on(testkit::port::free().unwrap(), state).await
     }
 
     async fn on(address: SocketAddr, state: Arc<State>) -> Self {

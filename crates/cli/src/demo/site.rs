@@ -18,7 +18,7 @@ use std::time::Duration;
 pub(crate) const TRUST_DOMAIN: &str = "demo.trilith";
 pub(crate) const GATEWAY: &str = "pg-1";
 /// Long enough for a loaded machine; every wait ends as soon as what is waited for is there.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Everything that runs and everything on disk. Processes end before the folder goes.
 pub(crate) struct Site {

@@ -101,10 +101,7 @@ async fn any_answer_of_a_server_is_a_finding_or_tools_that_can_be_declared() {
             }
             Err(finding) => assert!(finding.next.is_some(), "{change}: {finding:?}"),
         }
-        assert!(
-            begun.elapsed() < timeout + Duration::from_secs(2),
-            "{change}"
-        );
+        assert!(begun.elapsed() < timeout * 2, "{change}");
     }
     assert!(read > 10, "{read}");
 }

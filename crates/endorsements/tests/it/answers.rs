@@ -88,7 +88,7 @@ async fn each_answer_that_is_not_the_document_is_refused_and_not_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_source_costs_its_time_and_its_bytes_and_sends_nobody_elsewhere() {
     let mut world = World::start().await;
-    world.settings.timeout = Duration::from_millis(700);
+    world.settings.timeout = Duration::from_secs(3);
     // A metadata service, which nobody may be sent to.
     let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = format!(
@@ -104,9 +104,9 @@ async fn a_hostile_source_costs_its_time_and_its_bytes_and_sends_nobody_elsewher
         ("more than 16384 bytes", long),
         ("more than 16384 bytes", Reply::Endless),
         ("no answer", Reply::EndlessHead),
-        ("within 700 ms", Reply::Drip),
+        ("within 3000 ms", Reply::Drip),
         (
-            "within 700 ms",
+            "within 3000 ms",
             Reply::Late(Duration::from_secs(60), Box::new(Reply::status(200))),
         ),
         ("it answered 500", Reply::status(500)),
@@ -121,7 +121,7 @@ async fn a_hostile_source_costs_its_time_and_its_bytes_and_sends_nobody_elsewher
         let problem = obtained.problem.unwrap();
         let observed = problem.observed.unwrap_or_default();
         assert!(observed.contains(why), "{why}: {observed}");
-        assert!(begun.elapsed() < Duration::from_secs(10), "{why}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{why}");
         assert_eq!(world.files().len(), 0, "{why}");
     }
     let sent = tokio::time::timeout(Duration::from_millis(100), elsewhere.accept());

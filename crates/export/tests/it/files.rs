@@ -53,7 +53,7 @@ async fn a_file_that_was_moved_away_is_begun_anew() {
     let (stopping, seen) = (stop.clone(), out.clone());
     let running = tokio::spawn(async move { export::run(&options, cursor, sink, &stopping).await });
     let has = async |count: usize| {
-        for _ in 0..1_000 {
+        for _ in 0..6_000 {
             let bytes = std::fs::read(&seen).unwrap_or_default();
             if bytes.iter().filter(|byte| **byte == b'\n').count() == count {
                 return;

@@ -156,9 +156,7 @@ async fn headers_come_from_a_file_and_are_not_told() {
 #[tokio::test]
 async fn a_server_that_is_not_there_is_told_after_a_while() {
     let world = World::with(3);
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let to = format!("http://{}/", listener.local_addr().unwrap());
-    drop(listener);
+    let to = format!("http://{}/", testkit::port::free().unwrap());
     let sink = Sink::open(&to, Format::Ocsf, &Secrets::default()).unwrap();
     let mut options = world.options(Format::Ocsf);
     options.patience.in_all = std::time::Duration::from_millis(100);

@@ -49,8 +49,7 @@ fn jars() -> Result<PathBuf, String> {
 }
 
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    testkit::port::free().unwrap().port()
 }
 
 /// A class of the jars.

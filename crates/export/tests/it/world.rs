@@ -133,7 +133,7 @@ impl World {
             patience: Patience {
                 first: Duration::from_millis(5),
                 longest: Duration::from_millis(20),
-                in_all: Duration::from_secs(20),
+                in_all: Duration::from_secs(120),
                 look: Duration::from_millis(10),
             },
         }

@@ -95,7 +95,7 @@ pub(crate) async fn world_of(files: &EstateFiles, delegation: Delegation) -> (Wo
     world.apply(files).await;
     // The database enforces it as well, a moment later.
     let granted = "SELECT bool_and(has_table_privilege('trilith/agents/helper@pg-1/shop', t, 'SELECT')) FROM unnest(ARRAY['cards', 'orders', 'products']) t";
-    for _ in 0..1_000 {
+    for _ in 0..6_000 {
         if world
             .postgres
             .execute("shop", granted)
@@ -373,7 +373,7 @@ async fn a_session_ends_when_the_estate_takes_its_delegation_away() {
     world.apply(&files).await;
     let ended = world.recorded(r#""reason":"delegation""#).await;
     assert_eq!(ended.len(), 1, "{ended:?}");
-    let gone = tokio::time::timeout(std::time::Duration::from_secs(10), async {
+    let gone = tokio::time::timeout(std::time::Duration::from_secs(60), async {
         while for_ada.receive().await.is_ok() {}
     });
     gone.await.expect("the socket is closed");

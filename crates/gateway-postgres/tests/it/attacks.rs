@@ -289,7 +289,7 @@ async fn who_says_nothing_is_not_waited_for() {
         return;
     }
     let world = World::start().await;
-    // The world's handshake takes two seconds at most; without that limit this would never end.
+    // The world's handshake takes ten seconds at most; without that limit this would never end.
     let mut silent = TcpStream::connect(world.address).await.unwrap();
     let mut slow = TcpStream::connect(world.address).await.unwrap();
     slow.write_all(&[0, 0, 0]).await.unwrap();
@@ -364,19 +364,17 @@ async fn whoever_is_not_admitted_holds_no_place_of_a_session() {
     let payments = world.plane.issue("payments/api");
     let mut before = Client::connect(&world, &payments).await;
     // The world has 20 places for handshakes; beyond them the oldest gives way at once.
+    let begun = std::time::Instant::now();
     let mut silent = Vec::new();
     for _ in 0..30 {
         silent.push(TcpStream::connect(world.address).await.unwrap());
     }
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-    let mut closed = 0;
-    for stream in &mut silent {
-        let mut said = [0];
-        let read =
-            tokio::time::timeout(std::time::Duration::from_millis(10), stream.read(&mut said));
-        closed += usize::from(read.await.is_ok());
+    for stream in &mut silent[..10] {
+        let _reset = stream.read(&mut [0]).await;
     }
-    assert!(closed >= 10, "{closed}");
+    // And not when their time was over.
+    let time = std::time::Duration::from_secs(world.config.listen.handshake_timeout_s);
+    assert!(begun.elapsed() < time, "{:?}", begun.elapsed());
     assert_eq!(before.simple("SELECT 1").await.unwrap(), ["1"]);
     for mut stream in silent {
         let _reset = stream.read_to_end(&mut Vec::new()).await;
@@ -403,7 +401,7 @@ async fn a_database_in_another_encoding_is_refused() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (_stop, stopping) = tokio::sync::watch::channel(false);
     let running = gateway_postgres::run_with(&config, Arc::clone(&world.core), listener, stopping);
-    let refused = tokio::time::timeout(std::time::Duration::from_secs(20), running)
+    let refused = tokio::time::timeout(std::time::Duration::from_secs(60), running)
         .await
         .expect("it does not run");
     let Err(gateway_postgres::RunError::Refused(finding)) = refused else {
@@ -431,7 +429,7 @@ async fn views_that_double_at_each_level_are_decided_on_as_fast_as_others() {
     let mut client = Client::connect(&world, &world.plane.issue("agents/helper")).await;
     // The database would not come to an end of what it names.
     let mut said = String::new();
-    for _ in 0..100 {
+    for _ in 0..1_200 {
         let refused = client.simple("SELECT * FROM v40").await.unwrap_err();
         assert_eq!(refused.0, "42501");
         said = refused.1;

@@ -178,7 +178,7 @@ async fn records_name_columns_and_can_be_asked_for_them() {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), renamed)
+    tokio::time::timeout(std::time::Duration::from_secs(60), renamed)
         .await
         .expect("the catalogue is read again");
     world.stop().await;
@@ -198,7 +198,7 @@ async fn a_column_that_policy_does_not_allow_is_denied_by_its_name() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(30), granted)
+    tokio::time::timeout(std::time::Duration::from_secs(60), granted)
         .await
         .expect("the rights come");
     for sql in [
@@ -279,7 +279,7 @@ async fn a_column_that_policy_does_not_allow_is_denied_by_its_name() {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), seen)
+    tokio::time::timeout(std::time::Duration::from_secs(60), seen)
         .await
         .expect("the new column is denied");
     world.stop().await;
@@ -422,7 +422,7 @@ async fn an_error_quotes_no_column_that_may_not_be_read() {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), refused)
+    tokio::time::timeout(std::time::Duration::from_secs(60), refused)
         .await
         .expect("the column is forbidden");
     for (sql, expected) in broken {

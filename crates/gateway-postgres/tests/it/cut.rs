@@ -17,7 +17,7 @@ async fn closed(client: &mut Client) -> String {
         }
     };
     // Not an assertion on time: without a cut this would never end.
-    tokio::time::timeout(Duration::from_secs(30), reading)
+    tokio::time::timeout(Duration::from_secs(60), reading)
         .await
         .expect("the socket is closed");
     last
@@ -53,7 +53,7 @@ async fn a_cut_reaches_idle_querying_and_copying_sessions() {
     assert_eq!(other.simple("SELECT 1").await.unwrap(), ["1"]);
     // What ran upstream is cancelled and what was copied is gone.
     let busy = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'trilith/payments/api@pg-1/shop' AND state = 'active'";
-    for _ in 0..200 {
+    for _ in 0..3_000 {
         if world.postgres.execute("shop", busy).unwrap() == "0" {
             break;
         }
@@ -142,7 +142,7 @@ async fn a_session_lasts_no_longer_than_the_estate_says() {
     let estate = files.0.get("estate.toml").unwrap().clone();
     files.insert(
         "estate.toml",
-        format!("{estate}\n[session]\nmax = \"2s\"\n"),
+        format!("{estate}\n[session]\nmax = \"5s\"\n"),
     );
     world.apply(&files).await;
     let mut client = Client::connect(&world, &payments).await;
@@ -176,7 +176,7 @@ async fn a_session_goes_on_while_its_svid_is_renewed_and_no_longer() {
     );
     let mut left = Client::connect(&world, &one).await;
     let mut kept = Client::connect(&world, &two).await;
-    let soon = Timestamp::now().plus_secs(2);
+    let soon = Timestamp::now().plus_secs(5);
     world.plane.renewed(&one.serial, "one-2", soon);
     world.plane.renewed(&two.serial, "two-2", soon);
     // The successor's successor: whoever still holds the first is not meant.
@@ -208,12 +208,12 @@ async fn a_session_that_ends_before_it_runs_has_an_end() {
         let hello = crate::client::startup(&[("user", "x"), ("database", "shop")]);
         stream.write_all(&hello).await.unwrap();
         stream.flush().await.unwrap();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(Duration::from_millis(700)).await;
         stream.get_ref().0.set_zero_linger().unwrap();
         drop(stream);
     }
     let (mut begun, mut ended) = (0, 0);
-    for _ in 0..200 {
+    for _ in 0..1_200 {
         begun = world.records("\"type\":\"session-start\"").len();
         ended = world.records("\"type\":\"session-end\"").len();
         if begun > 1 && begun == ended {
@@ -235,7 +235,7 @@ async fn a_cut_does_not_wait_behind_a_statement_that_takes_long_to_read() {
     let payments = world.plane.issue("payments/api");
     let mut reading = Client::connect(&world, &payments).await;
     let mut idle = Vec::new();
-    for _ in 0..10 {
+    for _ in 0..4 {
         let agent = world.plane.issue("agents/helper");
         idle.push((Client::connect(&world, &agent).await, agent.serial));
     }
@@ -283,7 +283,7 @@ async fn a_cut_while_intents_are_written_leaves_none_without_an_outcome() {
             drop(client);
         }
         let mut ended = 0;
-        for _ in 0..200 {
+        for _ in 0..1_200 {
             ended = world.records("\"type\":\"session-end\"").len();
             if ended > round {
                 break;

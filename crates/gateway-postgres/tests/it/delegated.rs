@@ -28,7 +28,7 @@ async fn connect(world: &World, svid: &Svid, token: &str) -> Client {
 /// Waits until the gateway has closed the client's socket.
 async fn closed(client: &mut Client) {
     let gone = async { while client.receive().await.is_ok() {} };
-    tokio::time::timeout(Duration::from_secs(30), gone)
+    tokio::time::timeout(Duration::from_secs(60), gone)
         .await
         .expect("the socket is closed");
 }

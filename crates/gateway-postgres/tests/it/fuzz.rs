@@ -284,7 +284,7 @@ async fn whatever_is_sent_what_is_denied_never_runs_and_records_say_what_did() {
             }
         }
     }
-    for _ in 0..400 {
+    for _ in 0..2_400 {
         let ends = world.records("\"type\":\"session-end\"").len();
         if u64::try_from(ends).unwrap() == SEEDS {
             break;

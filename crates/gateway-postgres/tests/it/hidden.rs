@@ -90,7 +90,7 @@ async fn granted(client: &mut Client) {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(40), granted)
+    tokio::time::timeout(Duration::from_secs(60), granted)
         .await
         .expect("the rights come");
 }
@@ -181,7 +181,7 @@ async fn a_record_does_not_say_complete_where_code_runs_that_nobody_named() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), seen)
+    tokio::time::timeout(Duration::from_secs(60), seen)
         .await
         .expect("the catalogue is read again");
     world.stop().await;

@@ -48,14 +48,16 @@ async fn workshop() -> World {
     files.insert("policies/scratch.cedar", POLICIES);
     world.apply(&files).await;
     let may = "SELECT has_schema_privilege('trilith/payments/api@pg-1/shop', 'scratch', 'CREATE')";
-    for _ in 0..200 {
-        if world
-            .postgres
-            .execute("shop", may)
-            .is_ok_and(|may| may == "t")
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    for _ in 0..1_200 {
+        let may = world.postgres.execute("shop", may);
+        // And the gateway knows of it.
+        if may.is_ok_and(|may| may == "t")
+            && client
+                .simple("SELECT count(*) FROM scratch.keep")
+                .await
+                .is_ok()
         {
-            // And the gateway knows of it.
-            tokio::time::sleep(Duration::from_millis(1500)).await;
             return world;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;

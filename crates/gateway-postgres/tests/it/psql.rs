@@ -174,7 +174,7 @@ async fn an_object_that_cannot_be_granted_stops_no_revocation_and_no_login() {
     files.insert("identities/shop.toml", format!("{identities}{more}"));
     world.apply(&files).await;
     let held = "SELECT has_table_privilege('trilith/payments/api@pg-1/shop', 'cards', 'SELECT')";
-    for _ in 0..200 {
+    for _ in 0..1_200 {
         if world.postgres.execute("shop", held).unwrap() == "f" {
             break;
         }
@@ -210,7 +210,7 @@ async fn a_foreign_key_deletes_nothing_that_policy_forbids() {
         ("UPDATE orders SET id = id + 10", "update"),
     ] {
         let mut refused = None;
-        for _ in 0..100 {
+        for _ in 0..1_200 {
             client.simple("BEGIN").await.unwrap();
             refused = client.simple(statement).await.err();
             client.simple("ROLLBACK").await.unwrap();

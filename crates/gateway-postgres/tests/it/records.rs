@@ -92,7 +92,7 @@ async fn every_harmless_read_has_an_outcome_in_the_end() {
     drop(client);
     let reader = world.core.reader().clone();
     let mut heads = reader.subscribe(0);
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(10), async {
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(60), async {
         while world.records("\"tag\":\"SELECT\"").len() < 100 {
             heads.next().await.unwrap();
         }

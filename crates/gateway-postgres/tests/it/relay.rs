@@ -168,7 +168,7 @@ async fn a_definition_made_past_the_gateway_is_seen() {
         )
         .unwrap();
     let mut refused = client.execute("s").await;
-    for _ in 0..100 {
+    for _ in 0..1_200 {
         // By the gateway: the database may refuse it on its own before.
         let named = |(_, said): &(String, String)| said.contains("shop/public/undeclared");
         if refused.as_ref().is_err_and(named) {

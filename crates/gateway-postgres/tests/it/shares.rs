@@ -103,7 +103,7 @@ async fn more_than_the_database_bears_is_not_promised() {
     };
     let mut others: Vec<_> = (0..8).map(|_| take()).collect();
     let full = async {
-        for _ in 0..600 {
+        for _ in 0..1_200 {
             if let Err(refused) = Client::try_connect(&world, &payments, &[]).await {
                 return refused;
             }
@@ -201,7 +201,7 @@ async fn a_role_that_exists_gets_the_limit_too() {
     world.apply(&crate::world::estate_without_cards()).await;
     let limit =
         "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'trilith/payments/api@pg-1/shop'";
-    for _ in 0..200 {
+    for _ in 0..3_000 {
         if world.postgres.execute("shop", limit).unwrap() == "7" {
             break;
         }

@@ -204,7 +204,8 @@ impl Site {
                 max_connections: 200,
                 max_sessions_per_identity: None,
                 max_handshakes: 20,
-                handshake_timeout_s: 2,
+                // Long for a client, on a machine that does much else.
+                handshake_timeout_s: 10,
                 max_message_bytes: 1 << 20,
             },
             delegation: gateway::Delegation::default(),
@@ -238,7 +239,7 @@ impl Site {
 /// Waits until the estate has arrived.
 pub(crate) async fn followed(core: &Core) {
     // The whole initial state has been taken once the server counts as heard.
-    tokio::time::timeout(Duration::from_secs(20), async {
+    tokio::time::timeout(Duration::from_secs(60), async {
         while core.following().fresh(Timestamp::now()).is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -408,7 +409,7 @@ impl World {
     /// Waits until a record holds `part`: harmless reads are written a moment later.
     pub(crate) async fn recorded(&self, part: &str) -> Vec<String> {
         let mut heads = self.core.reader().subscribe(0);
-        let waited = tokio::time::timeout(Duration::from_secs(10), async {
+        let waited = tokio::time::timeout(Duration::from_secs(60), async {
             loop {
                 let found = self.records(part);
                 if !found.is_empty() {
@@ -427,7 +428,7 @@ impl World {
         let mut estates = self.core.following().estate_changed();
         let index = self.plane.apply(files);
         let waited = estates.wait_for(|current| *current >= index);
-        tokio::time::timeout(Duration::from_secs(10), waited)
+        tokio::time::timeout(Duration::from_secs(60), waited)
             .await
             .unwrap()
             .unwrap();

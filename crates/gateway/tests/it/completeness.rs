@@ -151,7 +151,7 @@ async fn a_read_that_was_refused_takes_no_number() {
             Ok(intent) => session.outcome(intent, ok()).await.unwrap(),
             Err(_) => refused += 1,
         }
-        assert!(begun.elapsed() < Duration::from_secs(20), "never refused");
+        assert!(begun.elapsed() < Duration::from_secs(60), "never refused");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     disk.empty();

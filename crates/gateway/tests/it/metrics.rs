@@ -1,17 +1,11 @@
 //! The gateway's health and metrics in the hands of those who mean no good.
 
 use gateway::Metrics;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-
-fn free() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_http_keeps_nobody_from_the_metrics() {
-    let address = free();
+    let address = testkit::port::free().unwrap();
     let metrics = Arc::new(Metrics::default());
     metrics.denials.inc_by(7);
     let serving = Arc::clone(&metrics).serve(address, || true).await.unwrap();

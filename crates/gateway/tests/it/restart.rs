@@ -82,7 +82,7 @@ async fn a_session_ends_when_the_server_was_silent_for_too_long() {
         .following()
         .sessions()
         .register(&principal, hour, world.now);
-    let cut = tokio::time::timeout(Duration::from_secs(20), session.cut()).await;
+    let cut = tokio::time::timeout(Duration::from_secs(60), session.cut()).await;
     assert_eq!(cut.unwrap().reason, CutReason::Stale);
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 /// Only so that a test that fails ends.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn revoked() -> Cut {
     Cut {

@@ -120,9 +120,7 @@ fn a_checkpoint_whose_answer_was_lost_is_known_again() {
 fn a_store_that_is_not_there_is_no_refusal() {
     let world = World::new();
     world.append(1, "alone");
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = nobody.local_addr().unwrap();
-    drop(nobody);
+    let address = testkit::port::free().unwrap();
     let mut publisher = world.publisher(&world.settings(&format!("http://{address}")));
     let failed = round(&mut publisher, &world.head()).unwrap_err();
     assert!(matches!(failed, Failure::Again(_)), "{failed}");

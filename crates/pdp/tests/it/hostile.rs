@@ -32,7 +32,7 @@ async fn what_is_too_large_is_refused_before_it_is_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_body_ends_and_costs_nobody_else() {
-    let world = World::configured(|config| config.listen.timeout_s = 1).await;
+    let world = World::configured(|config| config.listen.timeout_s = 3).await;
     let mut slow = UnixStream::connect(&world.socket).await.unwrap();
     let request = post(EVALUATION, &[], &[b'{'; 100]);
     let (said, _) = request.split_at(request.len() - 50);

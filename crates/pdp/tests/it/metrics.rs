@@ -15,9 +15,7 @@ async fn get(address: SocketAddr, path: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn decisions_are_counted_beside_what_every_gateway_counts() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = testkit::port::free().unwrap();
     let world = World::configured(|config| config.pdp.http_listen = Some(address)).await;
     for who in ["alice", "bob", "nobody"] {
         let body = json!({

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio_rustls::client::TlsStream;
 
 /// Only a hung decision point needs so long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 const ESTATE: &str = r#"
 trust_domain = "example.org"

@@ -113,7 +113,7 @@ async fn a_registry_that_takes_its_time_is_left() {
     let begun = Instant::now();
     let refused = Puller::with(&host, text).refused(&repository.image).await;
     assert_eq!(refused.code, "REGISTRY-TIMEOUT");
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_secs(40));
 }
 
 #[tokio::test]

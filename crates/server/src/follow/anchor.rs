@@ -16,6 +16,7 @@ use ledger::{Base64, Checkpoint, Decimal, Digest, Draft, LedgerKey, merkle};
 use ledger_store::StoreError;
 use proto::v1::{Anchored, FetchSegments, GatewayHead, SegmentData, delta::Delta};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use store::{GatewayRow, SvidRow};
 use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 
@@ -38,6 +39,8 @@ struct Anchoring {
     links: Vec<Link>,
     /// What was anchored when the stream began: whatever the gateway signs later is of as many records.
     before: Option<GatewayRow>,
+    /// True from when the gateway may be cut off for what it presented.
+    convicting: Arc<AtomicBool>,
 }
 
 struct Fetching {
@@ -50,16 +53,22 @@ struct Fetching {
     request: u64,
 }
 
-/// Anchors the newest of `heads`, again and again, for as long as the gateway's stream lasts.
+/// Heads, of which the newest counts, and records that were asked for.
+type Inbound = (
+    watch::Receiver<Option<GatewayHead>>,
+    mpsc::Receiver<SegmentData>,
+);
+
+/// Anchors the newest of the heads, again and again, for as long as the gateway's stream lasts.
 ///
-/// INVARIANT: one request is out at a time, so `segments` holds no more than its answer.
+/// INVARIANT: one request is out at a time, so no more than its answer waits in the channel of records.
 pub(super) async fn run(
     core: Arc<Core>,
     svid: Arc<SvidRow>,
     key: LedgerKey,
     deltas: Deltas,
-    mut heads: watch::Receiver<Option<GatewayHead>>,
-    mut segments: mpsc::Receiver<SegmentData>,
+    (mut heads, mut segments): Inbound,
+    convicting: Arc<AtomicBool>,
 ) -> Result<(), Refusal> {
     let before = core.state().gateway(key.origin().as_str()).cloned();
     let mut anchoring = Anchoring {
@@ -74,6 +83,7 @@ pub(super) async fn run(
         kept: None,
         fetching: None,
         requests: 0,
+        convicting,
     };
     loop {
         let outcome = if anchoring.fetching.is_some() {
@@ -511,6 +521,7 @@ impl Anchoring {
             seen,
         };
         let refused = self.refusal(observed);
+        self.convicting.store(true, Ordering::SeqCst);
         misbehaviour::cut_off(&self.core, &self.svid, &self.key, notes, refused).await
     }
 

@@ -4,6 +4,7 @@
 use crate::follower::Gateway;
 use crate::harness::{Fixture, Machine, PATIENCE, PROGRAM, Sync, finding, metric, program};
 use crate::kernel::{Kernel, LISTED, content, entry, question, quote, references};
+use crate::recovering::until;
 use crate::surviving::spawn;
 use crate::tpm::{evidence, pin};
 use crate::tpm_renewal::renew_with;
@@ -297,7 +298,10 @@ async fn a_list_that_grows_by_listed_files_goes_on_and_an_unlisted_one_cuts_the_
     assert_eq!(verified.record.kind(), ledger::RecordType::Revocation);
     assert_eq!(locked(&fixture).await, "AGENT-EVICTED");
     let code = "trilith_server_evictions_total{code=\"IMA-FILE\"} ";
-    assert_eq!(metric(http, code).await, 1);
+    until("it is counted once it is recorded", async || {
+        metric(http, code).await == 1
+    })
+    .await;
 
     // It is out, its list cannot forget, and a clean boot lets it in again.
     let status = machine.sync().await.err().unwrap();
@@ -527,10 +531,7 @@ async fn silence_evicts_where_references_speak_and_nobody_is_asked_who_cannot_an
     let begun = Instant::now();
     ended(&mut sync).await;
     let lasted = begun.elapsed();
-    assert!(
-        lasted > Duration::from_secs(3) && lasted < Duration::from_secs(15),
-        "{lasted:?}"
-    );
+    assert!(lasted > Duration::from_secs(3), "{lasted:?}");
     let found = refused(&fixture, 1).await;
     assert_eq!(found[0].code, "ATTEST-MISSED");
 
@@ -675,7 +676,7 @@ async fn a_whole_agent_tells_at_once_what_ran_and_comes_back_when_it_is_clean() 
     println!("from the list to the record: {:?}", begun.elapsed());
     assert_eq!(found[0].code, "IMA-FILE");
     assert!(
-        begun.elapsed() < Duration::from_secs(10),
+        begun.elapsed() < Duration::from_secs(30),
         "{:?}",
         begun.elapsed()
     );

@@ -1,6 +1,7 @@
 //! One who wants everything: strangers, and a node that was taken over, leave the others what is theirs.
 
 use crate::harness::{Fixture, Link, PATIENCE, PROGRAM, finding, program};
+use crate::recovering::until;
 use crypto::{Algorithm, KeyPair, Signer as _};
 use proto::v1;
 use proto::v1::join_client::JoinClient;
@@ -24,7 +25,10 @@ fn request(number: u64, workload: &str) -> v1::WorkloadRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_who_take_every_place_keep_no_member_out() {
-    let fixture = Fixture::start_with("strangers = 4\nstranger_s = 4\nhandshakes = 8\n").await;
+    const FEW: &str = "strangers = 4\nstranger_s = 15\nhandshakes = 8\nhandshake_ms = 30000\n";
+    // Whoever is out by then had to give way; its own time was not over.
+    const EARLY: Duration = Duration::from_secs(15);
+    let fixture = Fixture::start_with(FEW).await;
     let member = fixture.join("m1").await;
     let pin = fixture.token("m2").await.pin;
     let anchors = fixture.anchors(&pin).await;
@@ -51,14 +55,14 @@ async fn strangers_who_take_every_place_keep_no_member_out() {
     let mut byte = [0];
     let ended = tokio::time::timeout(PATIENCE, stalled[0].read(&mut byte));
     assert!(!matches!(ended.await.unwrap(), Ok(1..)));
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < EARLY);
     // A stranger who comes gets in as well: the first of those who were there had to go.
     let newcomer = Link::try_over(fixture.address(), stranger()).await.unwrap();
     let mut join = JoinClient::new(newcomer.channel.clone());
     join.anchors(v1::AnchorsRequest {}).await.unwrap();
     let mut first = JoinClient::new(held[0].channel.clone());
     assert!(first.anchors(v1::AnchorsRequest {}).await.is_err());
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < EARLY);
     // And has its time.
     while join.anchors(v1::AnchorsRequest {}).await.is_ok() {
         assert!(begun.elapsed() < PATIENCE, "no stranger was ever closed");
@@ -146,7 +150,7 @@ async fn a_node_is_issued_no_more_than_its_share_and_others_theirs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_workload_is_issued_the_same_only_now_and_then() {
-    let fixture = Fixture::start_with("reissue_s = 4\n").await;
+    let fixture = Fixture::start_with("reissue_s = 10\n").await;
     let machine = fixture.join("m1").await;
     let mut sync = machine.sync().await.unwrap();
     let facts = program(1000, PROGRAM);
@@ -161,8 +165,8 @@ async fn the_same_workload_is_issued_the_same_only_now_and_then() {
     let at_once = begun.elapsed();
     sync.ask("w1", &facts, Vec::new()).await.unwrap();
     let waited = begun.elapsed();
-    assert!(at_once < Duration::from_secs(3), "{at_once:?}");
-    assert!(waited > Duration::from_secs(3), "{waited:?}");
+    assert!(at_once < Duration::from_secs(9), "{at_once:?}");
+    assert!(waited > Duration::from_secs(9), "{waited:?}");
     // A revocation is a change: what was cut is asked for again at once, and answered.
     let (issued, _) = sync.ask("w2", &facts, Vec::new()).await.unwrap();
     let request = v1::RevokeRequest {
@@ -173,7 +177,7 @@ async fn the_same_workload_is_issued_the_same_only_now_and_then() {
     fixture.admin().await.revoke(request).await.unwrap();
     let begun = Instant::now();
     sync.ask("w2", &facts, Vec::new()).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(3));
+    assert!(begun.elapsed() < Duration::from_secs(9));
 }
 
 /// An agent that asks and never reads once kept an answer for every question, and its own `still()` and
@@ -198,14 +202,11 @@ async fn an_agent_that_does_not_read_is_disconnected_and_delays_nobody() {
     let asked = asked.expect("whoever does not read is disconnected");
     // What was taken without being read: the queue, what is under way, and a window.
     assert!(asked < 8_000, "{asked} requests were taken");
-    assert_eq!(
-        crate::harness::metric(
-            fixture.running().http_listen,
-            "trilith_server_nodes_connected"
-        )
-        .await,
-        0
-    );
+    let http = fixture.running().http_listen;
+    until("nobody is connected any more", async || {
+        crate::harness::metric(http, "trilith_server_nodes_connected ").await == 0
+    })
+    .await;
     machine.renew([1; 16]).await.unwrap();
 
     // A second one that is stuck while the server stops.
@@ -219,13 +220,9 @@ async fn an_agent_that_does_not_read_is_disconnected_and_delays_nobody() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }
-    let begun = Instant::now();
-    fixture.stop().await;
-    assert!(
-        begun.elapsed() < Duration::from_secs(8),
-        "{:?}",
-        begun.elapsed()
-    );
+    tokio::time::timeout(PATIENCE, fixture.stop())
+        .await
+        .expect("whoever is stuck holds nobody up");
     drop(stuck);
 }
 
@@ -289,17 +286,12 @@ async fn silent_connections_to_the_admin_socket_keep_nobody_out() {
     for _ in 0..200 {
         silent.push(tokio::net::UnixStream::connect(&socket).await.unwrap());
     }
-    // The server says its settings, and then what was too much is closed.
-    let mut closed = 0;
-    for stream in &mut silent {
+    // The server says its settings, and then what was too much is closed: there are 64 places.
+    for stream in &mut silent[..130] {
         let mut said = Vec::new();
         let end = stream.read_to_end(&mut said);
-        let ended = tokio::time::timeout(Duration::from_millis(200), end).await;
-        if ended.is_err() {
-            break;
-        }
-        closed += 1;
+        let ended = tokio::time::timeout(PATIENCE, end).await;
+        let _reset = ended.expect("the oldest give way");
     }
-    assert!(closed > 100, "{closed}");
     fixture.token("m1").await;
 }

@@ -239,7 +239,7 @@ async fn a_revocation_that_cannot_be_recorded_is_in_force_and_recorded_later() {
     while fixture.records(&["revocation"]).await.len() < revoked + 3
         || crate::harness::metric(http, waiting).await > 0
     {
-        assert!(begun.elapsed().as_secs() < 30, "never recorded");
+        assert!(begun.elapsed().as_secs() < 90, "never recorded");
         tokio::task::yield_now().await;
     }
     assert!(other.sync().await.is_err());

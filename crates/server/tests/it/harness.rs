@@ -26,7 +26,7 @@ pub(crate) const DOMAIN: &str = "example.org";
 /// What the released program hashes to.
 pub(crate) const PROGRAM: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 /// A patience that only a hung test uses up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Fixture {
     pub(crate) dir: TempDir,

@@ -62,18 +62,16 @@ async fn malformed_bytes_on_the_tls_port_are_refused_and_nothing_else_happens() 
     let machine = fixture.join("m1").await;
     let pin = fixture.token("m2").await.pin;
     let anchors = fixture.anchors(&pin).await;
-    let strangers = Link::dial(
-        fixture.address(),
-        OwnSvid::empty(),
-        std::sync::Arc::clone(&anchors),
-    )
-    .await;
-    let join = [
+    for join in [
         "trilith.v1.Join/Token",
         "trilith.v1.Join/TpmChallenge",
         "trilith.v1.Join/TpmFinish",
-    ];
-    malformed(&strangers.channel, &join).await;
+    ] {
+        // A stranger has only so much time.
+        let anchors = std::sync::Arc::clone(&anchors);
+        let stranger = Link::dial(fixture.address(), OwnSvid::empty(), anchors).await;
+        malformed(&stranger.channel, &[join]).await;
+    }
     let node = [
         "trilith.v1.Node/Renew",
         "trilith.v1.Node/Sync",
@@ -239,7 +237,7 @@ async fn hostile_http_is_bounded_and_leads_nowhere() {
         );
     }
     assert!(
-        begun.elapsed() < Duration::from_secs(15),
+        begun.elapsed() < Duration::from_secs(60),
         "{:?}",
         begun.elapsed()
     );

@@ -668,7 +668,16 @@ fn child_act() {
     }
 }
 
-fn killed_after(scene: &Scene, copy: Option<&Path>, delay: Duration) {
+/// What is written on the way, in the order in which it is.
+const STEPS: [&str; 4] = [
+    "data/blobs",
+    "data/ledger/apart",
+    "data/ledger/segments",
+    "keys/ledger",
+];
+
+/// Kills it as soon as the disk shows one of its steps, or at some moment. Whether it was cut short after a step.
+fn cut_short(scene: &Scene, copy: Option<&Path>, round: u64) -> bool {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .args(["snapshots::child_act", "--exact"])
@@ -678,10 +687,16 @@ fn killed_after(scene: &Scene, copy: Option<&Path>, delay: Duration) {
     if let Some(copy) = copy {
         command.env("TRILITH_TEST_SNAPSHOT_COPY", copy);
     }
+    let step = usize::try_from(round).unwrap() % (STEPS.len() + 1);
+    if let Some(step) = STEPS.get(step) {
+        let step = scene.fixture.dir.path().join(step);
+        return testkit::killed::at_change(&mut command, &step).unwrap();
+    }
     let mut child = command.spawn().unwrap();
-    std::thread::sleep(delay);
+    std::thread::sleep(Duration::from_millis(round * 7));
     drop(child.kill());
     child.wait().unwrap();
+    false
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -690,16 +705,31 @@ async fn killed_at_any_point_a_snapshot_or_a_pruning_loses_nothing() {
     scene.fixture.stop().await;
     scene.close_gateway().await;
     let config = scene.config.clone();
-    for step in 0..30 {
-        killed_after(&scene, None, Duration::from_millis(step * 7));
+    let mut cut = 0;
+    for round in 0..30 {
+        // After a snapshot with nothing behind it there is nothing to do.
+        fill(&scene, 1);
+        cut += u64::from(cut_short(&scene, None, round));
         let live = server::state_digest(&config).unwrap();
         assert_eq!(server::rebuild(&config).unwrap().rebuilt, live);
         assert_eq!(server::rebuild_from_first(&config).unwrap().rebuilt, live);
     }
+    assert!(cut > 0, "no snapshot was killed in the middle");
     let copied = archive(&scene, "archive");
     let before = server::state_digest(&config).unwrap();
-    for step in 0..30 {
-        killed_after(&scene, Some(&copied), Duration::from_millis(step * 7));
+    let kept = ["data", "keys"].map(|name| {
+        let place = scene.fixture.dir.path().join(name);
+        let kept = scene.fixture.dir.path().join(format!("kept-{name}"));
+        copy(&place, &kept);
+        (place, kept)
+    });
+    cut = 0;
+    for round in 0..30 {
+        for (place, kept) in &kept {
+            std::fs::remove_dir_all(place).unwrap();
+            copy(kept, place);
+        }
+        cut += u64::from(cut_short(&scene, Some(&copied), round));
         let live = server::state_digest(&config).unwrap();
         assert_eq!(server::rebuild(&config).unwrap().rebuilt, live);
         let folder = Folder::open(&scene.data().join("ledger")).unwrap();
@@ -711,6 +741,7 @@ async fn killed_at_any_point_a_snapshot_or_a_pruning_loses_nothing() {
             }
         }
     }
+    assert!(cut > 0, "no pruning was killed in the middle");
     drop(prune(&config, Some(&copied), true));
     let folder = Folder::open(&scene.data().join("ledger")).unwrap();
     assert!(folder.reader().pruned().is_some());

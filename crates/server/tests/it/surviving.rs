@@ -362,6 +362,7 @@ fn finding_code(status: &tonic::Status) -> Option<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_moment_the_state_equals_the_ledgers_and_nothing_acknowledged_is_lost() {
     const LOAD: Duration = Duration::from_secs(10);
+    const MANY: usize = 100;
     let mut fixture = Fixture::start().await;
     let mut machine = fixture.join("m1").await;
     let mut renewing = Renewing {
@@ -375,7 +376,13 @@ async fn killed_at_any_moment_the_state_equals_the_ledgers_and_nothing_acknowled
     let socket = config.admin_socket();
     let all = Arc::new(Told::default());
     let (begun, mut rounds) = (Instant::now(), 0);
-    while begun.elapsed() < LOAD || rounds < 4 {
+    let few = |all: &Told| {
+        let all = all.lock().unwrap();
+        let issued = all.iter().filter(|(_, kind, _)| *kind == "issuance");
+        issued.count() <= MANY
+    };
+    // On a machine that is busy a start takes seconds, and what is done before the kill is little.
+    while begun.elapsed() < LOAD || rounds < 4 || few(&all) {
         let (process, address) = spawn(&path);
         machine.address = address;
         renewing.machine.address = address;
@@ -425,7 +432,7 @@ async fn killed_at_any_moment_the_state_equals_the_ledgers_and_nothing_acknowled
         };
         assert_eq!(found, what, "record {index}");
     }
-    assert!(counts["issuance"] > 100, "{counts:?}");
+    assert!(counts["issuance"] > MANY, "{counts:?}");
     println!("{rounds} kills; acknowledged: {counts:?}");
 }
 

@@ -465,7 +465,7 @@ fn a_person_lets_an_agent_let_another_read_and_all_records_name_them() {
             "done",
         ];
         site.ask(&[&words[..], &as_ada[..]].concat());
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while session.query("SELECT id FROM notes", &[]).await.is_ok() {
             assert!(std::time::Instant::now() < until, "{}", site.log("gateway"));
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;

@@ -13,8 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const ORIGIN: &str = "tessera.example/log";
 
 fn free() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address")
+    testkit::port::free().expect("a port")
 }
 
 /// Ends with the test.

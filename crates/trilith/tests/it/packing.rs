@@ -39,10 +39,7 @@ fn command(folder: &Path) -> Command {
 impl Site {
     fn start() -> Self {
         let folder = testkit::temp_dir().expect("a folder");
-        let free = || {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-            listener.local_addr().expect("an address")
-        };
+        let free = || testkit::port::free().expect("a port");
         let (listen, keys) = (free(), folder.path().join("keys"));
         let config = format!(
             "trust_domain = \"example.org\"\ndata_dir = \"data\"\nlisten = \"{listen}\"\nhttp_listen = \"{}\"\n\

@@ -52,8 +52,7 @@ pub(crate) fn uid() -> u32 {
 }
 
 pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+    testkit::port::free().expect("a port").port()
 }
 
 impl Site {

@@ -7,13 +7,13 @@ use ledger::tile::TilePath;
 use ledger::tile::check::check;
 use ledger::{Checkpoint, CosignerKey, Note, NoteSignature};
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use witness::{Config, RunError, run};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 const MIRROR: &str = "[mirror]\nname = \"mirror.example/1\"\nmin_free_mib = 0\n";
 
 struct Running {
@@ -70,9 +70,7 @@ fn begin(
 impl Running {
     fn new(log: &Log, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Both at once, so that they differ.
-        let free = [0, 1].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [address, own] = free.map(|one| one.local_addr().unwrap());
+        let [address, own] = [0, 1].map(|_| testkit::port::free().unwrap());
         let stop = CancellationToken::new();
         let thread = begin(folder.path(), log, [address, own], more, stop.clone());
         let running = Self {

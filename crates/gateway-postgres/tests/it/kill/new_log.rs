@@ -1,12 +1,11 @@
 //! The key of the gateway's ledger is replaced between a crash under load and the next start, and the command is killed
 //! at any moment: whoever connects to the database afterwards is served and recorded as before.
 
-use super::{connect, file, gateway, load, started, whole};
+use super::{connect, file, gateway, loading, started, whole};
 use crate::world::{Site, followed, skipped};
 use gateway::Core;
 use ledger::body::KeyRotation;
 use ledger::{Checkpoint, RecordType};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,10 +33,7 @@ async fn a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is
     if skipped("a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is_killed") {
         return;
     }
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address: SocketAddr = free.local_addr().unwrap();
-    drop(free);
-    let site = Site::start(address).await;
+    let site = Site::start(testkit::port::free().unwrap()).await;
     let config = site.folder.path().join("gateway.toml");
     std::fs::write(&config, file(&site)).unwrap();
     let payments = site.plane.issue("payments/api");
@@ -45,7 +41,7 @@ async fn a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is
     let mut acknowledged = 0;
     for _ in 0..3 {
         let mut process = gateway(&config);
-        let writer = tokio::spawn(load(connect(&site, &payments).await));
+        let writer = loading(connect(&site, &payments).await).await;
         let running = gateway_postgres::new_log(data, "each year", "uid:0").unwrap_err();
         assert_eq!(running.code, "GATEWAY-NEW-LOG-RUNNING");
         tokio::time::sleep(Duration::from_millis(150)).await;
@@ -131,7 +127,7 @@ async fn a_new_log_between_two_starts_loses_nothing_and_neither_does_one_that_is
 
     // And it goes on serving.
     let mut process = gateway(&config);
-    let writer = tokio::spawn(load(connect(&site, &payments).await));
+    let writer = loading(connect(&site, &payments).await).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     process.kill().unwrap();
     process.wait().unwrap();

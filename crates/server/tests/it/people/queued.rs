@@ -174,7 +174,7 @@ async fn an_apply_whose_author_goes_away_while_it_is_proved_is_given_up() {
     let mut plain = with_people(&forger.issuer);
     plain.insert("README.md", "Nothing to prove.\n");
     let next = slow.world.fixture.apply(&plain);
-    let next = tokio::time::timeout(Duration::from_secs(10), next).await;
+    let next = tokio::time::timeout(Duration::from_secs(60), next).await;
     next.expect("the one before is given up").unwrap();
     slow.release();
     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -132,9 +132,7 @@ impl Machine {
 
     /// Where nobody answers.
     pub(super) async fn start_offline(&self, fixture: &Fixture) -> Agent {
-        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = nobody.local_addr().unwrap().to_string();
-        drop(nobody);
+        let address = testkit::port::free().unwrap().to_string();
         Agent::start(self, &self.text(&address, &pin(fixture).await, ""))
     }
 

@@ -71,7 +71,7 @@ async fn what_is_withdrawn_on_a_full_disk_is_told_of_no_more_and_nothing_stays_s
     };
     let fixture = Fixture::start_in(dir).await;
     machine.reboot(NEW);
-    let until = Timestamp::now().plus_secs(8);
+    let until = Timestamp::now().plus_secs(25);
     let files = ending(machine.estate(&[("old", OLD), ("new", NEW)], &[]), until);
     fixture.apply(&files).await.unwrap();
     let mut agent = machine.start(&fixture).await;
@@ -101,7 +101,7 @@ async fn what_is_withdrawn_on_a_full_disk_is_told_of_no_more_and_nothing_stays_s
 
     // As soon as there is room it is recorded, and the machine seals anew.
     disk.free();
-    let limit = std::time::Instant::now() + Duration::from_secs(40);
+    let limit = std::time::Instant::now() + Duration::from_secs(90);
     while told(&fixture).await.approvals().is_empty() {
         let why = finding(&fixture).await;
         assert!(std::time::Instant::now() < limit, "not recorded: {why}");

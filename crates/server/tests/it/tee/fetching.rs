@@ -159,7 +159,7 @@ async fn a_join_waits_no_longer_than_it_may_and_finds_what_came() {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), joined)
+    tokio::time::timeout(Duration::from_secs(60), joined)
         .await
         .expect("it comes");
     assert_eq!(vendor.asked().len(), 2, "each was asked for once");

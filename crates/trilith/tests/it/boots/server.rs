@@ -3,7 +3,6 @@
 use estate::EstateFiles;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use testkit::mortal::{self, Parting};
@@ -11,10 +10,9 @@ use testkit::swtpm::Swtpm;
 
 pub(crate) const DOMAIN: &str = "boots.example";
 
-/// Two on loopback that nothing listened on a moment ago.
+/// Two on loopback.
 pub(crate) fn ports() -> [u16; 2] {
-    let listeners = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|one| one.local_addr().expect("an address").port())
+    [0; 2].map(|_| testkit::port::free().expect("a port").port())
 }
 
 /// `trilith ROLE` on a configuration of this content, logging beside it.
