@@ -100,7 +100,11 @@ fn a_snapshot_that_is_killed_loses_nothing() {
     const ROUNDS: usize = 3;
     let site = site();
     let mut killed = 0;
-    for step in ["data/blobs", "data/ledger/segments", "keys/ledger"] {
+    for step in [
+        "data/blobs",
+        "data/ledger/segments",
+        "keys/ledger/highest-head",
+    ] {
         for _ in 0..ROUNDS {
             // Each start is recorded: there is something new to be said.
             stopped(&site);
