@@ -133,7 +133,7 @@ async fn a_machine_that_missed_its_renewals_comes_back_with_a_new_token() {
     let server = Server::start().await;
     // Past half of its life already, and soon over; no renewal succeeds.
     server.state.book(|book| {
-        book.node_life = (3600, 6);
+        book.node_life = (3600, 4);
         book.renewals = vec![Err(Finding::new("LOST", "")); 50];
     });
     let mut machine = Machine::new(&server);
@@ -146,7 +146,7 @@ async fn a_machine_that_missed_its_renewals_comes_back_with_a_new_token() {
     machine.start();
     server.state.until(|book| !book.renewed.is_empty()).await;
     std::fs::remove_file(&file).unwrap();
-    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
     assert_eq!(server.state.book(|book| book.tokens_seen), 1);
     write_token(&file);
     server.state.until(|book| book.tokens_seen == 2).await;

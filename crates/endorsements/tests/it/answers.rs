@@ -88,7 +88,7 @@ async fn each_answer_that_is_not_the_document_is_refused_and_not_kept() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hostile_source_costs_its_time_and_its_bytes_and_sends_nobody_elsewhere() {
     let mut world = World::start().await;
-    world.settings.timeout = Duration::from_secs(3);
+    world.settings.timeout = Duration::from_secs(2);
     // A metadata service, which nobody may be sent to.
     let elsewhere = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = format!(
@@ -104,9 +104,9 @@ async fn a_hostile_source_costs_its_time_and_its_bytes_and_sends_nobody_elsewher
         ("more than 16384 bytes", long),
         ("more than 16384 bytes", Reply::Endless),
         ("no answer", Reply::EndlessHead),
-        ("within 3000 ms", Reply::Drip),
+        ("within 2000 ms", Reply::Drip),
         (
-            "within 3000 ms",
+            "within 2000 ms",
             Reply::Late(Duration::from_secs(60), Box::new(Reply::status(200))),
         ),
         ("it answered 500", Reply::status(500)),

@@ -289,7 +289,7 @@ async fn who_says_nothing_is_not_waited_for() {
         return;
     }
     let world = World::start().await;
-    // The world's handshake takes ten seconds at most; without that limit this would never end.
+    // The world's handshake takes six seconds at most; without that limit this would never end.
     let mut silent = TcpStream::connect(world.address).await.unwrap();
     let mut slow = TcpStream::connect(world.address).await.unwrap();
     slow.write_all(&[0, 0, 0]).await.unwrap();

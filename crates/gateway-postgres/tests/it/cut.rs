@@ -142,7 +142,7 @@ async fn a_session_lasts_no_longer_than_the_estate_says() {
     let estate = files.0.get("estate.toml").unwrap().clone();
     files.insert(
         "estate.toml",
-        format!("{estate}\n[session]\nmax = \"5s\"\n"),
+        format!("{estate}\n[session]\nmax = \"4s\"\n"),
     );
     world.apply(&files).await;
     let mut client = Client::connect(&world, &payments).await;
@@ -176,7 +176,7 @@ async fn a_session_goes_on_while_its_svid_is_renewed_and_no_longer() {
     );
     let mut left = Client::connect(&world, &one).await;
     let mut kept = Client::connect(&world, &two).await;
-    let soon = Timestamp::now().plus_secs(5);
+    let soon = Timestamp::now().plus_secs(4);
     world.plane.renewed(&one.serial, "one-2", soon);
     world.plane.renewed(&two.serial, "two-2", soon);
     // The successor's successor: whoever still holds the first is not meant.

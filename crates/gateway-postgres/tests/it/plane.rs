@@ -32,7 +32,7 @@ use tonic::{Request, Response, Status, Streaming};
 pub(crate) const DOMAIN: &str = "example.org";
 
 /// Seconds that a brief SVID lives.
-pub(crate) const BRIEF: u64 = 6;
+pub(crate) const BRIEF: u64 = 5;
 
 /// An issued SVID: chain (DER, leaf first), key and where it was recorded.
 #[derive(Clone)]

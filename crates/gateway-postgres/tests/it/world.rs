@@ -205,7 +205,7 @@ impl Site {
                 max_sessions_per_identity: None,
                 max_handshakes: 20,
                 // Long for a client, on a machine that does much else.
-                handshake_timeout_s: 10,
+                handshake_timeout_s: 6,
                 max_message_bytes: 1 << 20,
             },
             delegation: gateway::Delegation::default(),

@@ -138,7 +138,7 @@ async fn a_file_that_ends_by_its_date_evicts_while_its_machine_goes_on() {
     ending.withdrawn.push(Withdrawal {
         name: "listed".to_owned(),
         version: None,
-        at: Timestamp::now().plus_secs(20),
+        at: Timestamp::now().plus_secs(14),
         reason: "end of life".to_owned(),
     });
     fixture.apply(&kernel.estate(Some(&ending))).await.unwrap();

@@ -402,13 +402,13 @@ async fn a_session_ends_with_a_logout_its_time_or_the_server() {
     assert_eq!(code(world.enter(&ada).await), "SESSION-NONE");
     world.login(&forger, &ada, "ada-1").await;
     world.enter(&ada).await.unwrap();
-    // One of six seconds.
-    let config = oidc(&forger.issuer, "session_s = 6");
+    // One of four seconds.
+    let config = oidc(&forger.issuer, "session_s = 4");
     let world = World::start(&forger.issuer, config).await;
     world.login(&forger, &ada, "ada-1").await;
     let mut admin = world.enter(&ada).await.unwrap();
     status(&mut admin).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(6_100)).await;
+    tokio::time::sleep(Duration::from_millis(4_100)).await;
     assert_eq!(code(status(&mut admin).await), "SESSION-ENDED");
     assert_eq!(code(world.enter(&ada).await), "SESSION-NONE");
 }
@@ -516,18 +516,18 @@ async fn whoever_goes_away_while_the_provider_is_asked_keeps_nobody_out() {
     assert_eq!(forger.asked.load(Ordering::SeqCst), 1);
 }
 
-/// A stranger has five seconds here; a person stays for the session.
+/// A stranger has four seconds here; a person stays for the session.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_was_entered_lives_as_long_as_its_session() {
     let forger = Forger::start().await;
     // `[limits]` is the table that the configuration ends with.
-    let config = format!("stranger_s = 5\n{}", oidc(&forger.issuer, ""));
+    let config = format!("stranger_s = 4\n{}", oidc(&forger.issuer, ""));
     let world = World::start(&forger.issuer, config).await;
     let ada = key();
     world.login(&forger, &ada, "ada-1").await;
     let stranger = world.client(&ada).await;
     let mut admin = world.enter(&ada).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(6_500)).await;
+    tokio::time::sleep(Duration::from_millis(5_500)).await;
     assert!(stranger.begin(&forger.issuer).await.is_err());
     status(&mut admin).await.unwrap();
 }

@@ -673,7 +673,7 @@ const STEPS: [&str; 4] = [
     "data/blobs",
     "data/ledger/apart",
     "data/ledger/segments",
-    "keys/ledger",
+    "keys/ledger/highest-head",
 ];
 
 /// Kills it as soon as the disk shows one of its steps, or at some moment. Whether it was cut short after a step.

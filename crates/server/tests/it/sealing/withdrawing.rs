@@ -71,7 +71,7 @@ async fn what_is_withdrawn_on_a_full_disk_is_told_of_no_more_and_nothing_stays_s
     };
     let fixture = Fixture::start_in(dir).await;
     machine.reboot(NEW);
-    let until = Timestamp::now().plus_secs(25);
+    let until = Timestamp::now().plus_secs(16);
     let files = ending(machine.estate(&[("old", OLD), ("new", NEW)], &[]), until);
     fixture.apply(&files).await.unwrap();
     let mut agent = machine.start(&fixture).await;
