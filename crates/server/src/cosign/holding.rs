@@ -2,6 +2,7 @@
 //! that was kept says what somebody had once; and a witness that is no mirror signs too. All that goes is read there: a
 //! mirror that has lost one bundle shows the same checkpoint as one that has all.
 
+use super::driven::driven;
 use super::{Asked, addresses};
 use crate::config;
 use facts::Finding;
@@ -58,27 +59,19 @@ pub(crate) fn holding(
         within,
         told,
     };
-    // On a thread of its own: whoever calls may be on one that drives others.
-    let asking = || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| error.to_string())?;
-        runtime.block_on(async {
-            let mut failed = Vec::new();
-            for one in &asked {
-                for mirror in &one.mirrors {
-                    match wanted.of(one, mirror).await {
-                        Ok(words) => return Ok(words),
-                        Err(what) => failed.push(format!("{}: {what}", mirror.name())),
-                    }
+    let answered = driven(|| async {
+        let mut failed = Vec::new();
+        for one in &asked {
+            for mirror in &one.mirrors {
+                match wanted.of(one, mirror).await {
+                    Ok(words) => return Ok(words),
+                    Err(what) => failed.push(format!("{}: {what}", mirror.name())),
                 }
             }
-            Err(failed.join("; "))
-        })
-    };
-    let answered = std::thread::scope(|scope| scope.spawn(asking).join());
-    Ok(answered.unwrap_or_else(|_| Err("the mirrors could not be asked".to_owned())))
+        }
+        Err(failed.join("; "))
+    });
+    Ok(answered.unwrap_or_else(|error| Err(format!("the mirrors could not be asked: {error}"))))
 }
 
 impl Wanted<'_> {

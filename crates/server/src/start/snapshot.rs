@@ -10,7 +10,7 @@ use crate::snapshots::{self, Named};
 use crate::state::State;
 use facts::Finding;
 use ledger::merkle::leaf_hash;
-use ledger::{Digest, Draft, Frontier, HexDigest, Record, RecordBuilder, body};
+use ledger::{Digest, Draft, Frontier, HexDigest, Record, RecordBuilder};
 use ledger_store::{BlobFolder, Committed, Folder, Reader, StoreError};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -312,10 +312,7 @@ pub fn check_snapshots(config: &Config, copy: &Path, restore: bool) -> Result<Ch
         named.push(one);
     }
     named.sort_by_key(|one| (one.body.size.0, one.index));
-    let stands = match reader.pruned() {
-        Some(pruned) => stands_in(reader, pruned.record)?,
-        None => None,
-    };
+    let stands = snapshots::stands_in(reader)?;
     let (mut checked, mut state, mut frontier) = (
         Checked {
             records: 0,
@@ -367,16 +364,6 @@ pub fn check_snapshots(config: &Config, copy: &Path, restore: bool) -> Result<Ch
         }
     }
     Ok(checked)
-}
-
-/// Index of the snapshot that stands in for what the `retention` record says to be gone.
-fn stands_in(reader: &Reader, record: u64) -> Result<Option<u64>, StartError> {
-    let body: Result<body::Retention, _> = reader.record(record)?.expect_body();
-    let body = body.map_err(|source| StartError::Record {
-        index: record,
-        source,
-    })?;
-    Ok(body.snapshot.map(|index| index.0))
 }
 
 /// What was needed still when the records went, by the state then: that it is kept beside what is left, or is so again.
