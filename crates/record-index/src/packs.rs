@@ -15,7 +15,7 @@ use facts::Finding;
 use ledger::body::{self, Anchor, Issuance};
 use ledger::pack::{Answers, PackBuilder, PackRecord, Question, Trust, grounds};
 use ledger::tile::{Kind, TilePath};
-use ledger::{Base64, HexDigest, LedgerKey, Record, RecordError, RecordType};
+use ledger::{Base64, HexDigest, LedgerKey, NewestAnchors, Record, RecordError, RecordType};
 use ledger_store::{Head, StoreError};
 use spiffe_core::TrustDomain;
 use spiffe_core::recorded::fitting;
@@ -366,15 +366,14 @@ fn accesses<K: Keeper>(
 /// The newest anchor of each ledger among the first `size` records: exactly what who walks them finds. The
 /// state may be a moment behind.
 fn newest_anchors(reader: &Log, size: u64) -> Result<Vec<Gateway>, Unmade> {
-    let mut newest = BTreeMap::new();
+    let mut newest = NewestAnchors::default();
     walk(reader, size, |index, record| {
-        if let Ok(anchor) = record.expect_body::<Anchor>() {
-            // The newest log of it, where it went on as one.
-            let line = ledger::line(&anchor.origin).to_owned();
-            newest.insert(line, Gateway::of(index, anchor));
+        if let Ok(Some(anchor)) = Anchor::of(record) {
+            let origin = anchor.origin.clone();
+            newest.put(&origin, Gateway::of(index, anchor));
         }
     })?;
-    Ok(newest.into_values().collect())
+    Ok(newest.into_iter().map(|(_, gateway)| gateway).collect())
 }
 
 /// A gateway's ledger as the server's anchors it, whose mirror was not looked at yet.
