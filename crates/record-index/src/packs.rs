@@ -19,7 +19,7 @@ use ledger::{Base64, HexDigest, LedgerKey, NewestAnchors, Record, RecordError, R
 use ledger_store::{Head, StoreError};
 use spiffe_core::TrustDomain;
 use spiffe_core::recorded::fitting;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::{Deref, RangeInclusive};
 use std::sync::Arc;
 
