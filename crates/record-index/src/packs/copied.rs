@@ -16,7 +16,9 @@ use facts::Finding;
 use ledger::body::{Anchor, Erasure, EstateVersion, Issuance, KeyRotation};
 use ledger::lineage::{self, Link};
 use ledger::pack::{Question, Trust, contents};
-use ledger::{Checkpoint, Code as _, HexDigest, LedgerKey, Note, Record, RecordType};
+use ledger::{
+    Checkpoint, Code as _, HexDigest, LedgerKey, NewestAnchors, Note, Record, RecordType,
+};
 use ledger_store::Head;
 use spiffe_core::TrustDomain;
 use std::collections::BTreeMap;
@@ -51,9 +53,9 @@ struct Folders {
 struct Read {
     links: Vec<u64>,
     rotations: Vec<KeyRotation>,
-    /// By the first log of the gateway's ledger, as is what is anchored of it.
+    /// By the first log of the gateway's ledger.
     gateway_links: BTreeMap<String, Vec<u64>>,
-    gateways: BTreeMap<String, Gateway>,
+    gateways: NewestAnchors<Gateway>,
     erased: BTreeMap<HexDigest, u64>,
     /// The content of the estate in force.
     estate: Option<HexDigest>,
@@ -107,7 +109,8 @@ impl Copied {
     /// The pack that answers `question`, with the certificates that the copy has if `certificates` is true. It is for its
     /// reader to verify.
     pub fn pack(&self, question: Question, certificates: bool) -> Result<Vec<u8>, Error> {
-        let gateways = self.read.gateways.values().cloned().collect();
+        let gateways = self.read.gateways.iter();
+        let gateways = gateways.map(|(_line, gateway)| gateway.clone()).collect();
         let under = Under {
             head: Arc::clone(&self.head),
             certificates,
@@ -280,9 +283,9 @@ impl Read {
         match record.kind() {
             RecordType::KeyRotation => self.rotation(index, record),
             RecordType::Anchor if index < head => {
-                if let Ok(anchor) = record.expect_body::<Anchor>() {
-                    let line = ledger::line(&anchor.origin).to_owned();
-                    self.gateways.insert(line, Gateway::of(index, anchor));
+                if let Ok(Some(anchor)) = Anchor::of(record) {
+                    let origin = anchor.origin.clone();
+                    self.gateways.put(&origin, Gateway::of(index, anchor));
                 }
             }
             RecordType::EstateVersion if index < head => {
@@ -349,15 +352,13 @@ impl Keeper for Copied {
         if name.is_empty() || name == "server" || name == own {
             return Ok(own.to_owned());
         }
-        let mut anchored = self.read.gateways.values();
-        let called = anchored.find(|gateway| ledger::is_called(&gateway.origin, name));
-        called.map(|gateway| gateway.origin.clone()).ok_or_else(|| {
-            let known = self
-                .read
-                .gateways
-                .values()
-                .map(|known| known.origin.as_str());
-            let known: Vec<&str> = std::iter::once("server").chain(known).collect();
+        let anchored = || {
+            let gateways = self.read.gateways.iter();
+            gateways.map(|(_line, gateway)| gateway.origin.as_str())
+        };
+        let called = anchored().find(|origin| ledger::is_called(origin, name));
+        called.map(str::to_owned).ok_or_else(|| {
+            let known: Vec<&str> = std::iter::once("server").chain(anchored()).collect();
             Finding::new(
                 "LEDGER-UNKNOWN",
                 "the copy's server anchors no ledger of that name",
