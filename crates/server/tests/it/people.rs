@@ -6,6 +6,7 @@ mod queued;
 mod world;
 
 use crate::harness::{Fixture, Link, estate, finding};
+use crypto::Signer as _;
 use facts::Timestamp;
 use forger::{Forger, header, input, signed_by};
 use oidc::proof::Purpose;
