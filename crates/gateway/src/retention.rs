@@ -9,7 +9,7 @@ use crate::lineage::{self, KEYS, UNFINISHED};
 use crate::{CoreError, recovery};
 use facts::{Finding, Timestamp};
 use ledger::body::{self, Body as _};
-use ledger::{Digest, LedgerKey, Origin, Receipt, line};
+use ledger::{Digest, LedgerKey, Receipt, line};
 use ledger_store::{
     Folder, Ledger, Old, Options, Reader, RealDisk, StoreError, read_file, replace,
 };
