@@ -492,6 +492,7 @@ mod tests {
         assert!(Arc::ptr_eq(&streamed, &again), "it is in use");
         // What was closed is opened again, with all that it has, and goes on.
         let kept = mirrors.open(ledgers[1].key()).unwrap();
+        kept.named();
         assert_eq!(kept.reader().size(), 1);
         ledgers[1].grow(&kept);
         drop(kept);
