@@ -67,7 +67,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "monitor",
-        &["crypto", "facts", "ledger", "ledger-store", "listen"],
+        &[
+            "crypto",
+            "custody",
+            "facts",
+            "ledger",
+            "ledger-store",
+            "listen",
+        ],
     ),
     ("objects", &["crypto", "facts", "ledger", "ledger-store"]),
     ("discovery", &["crypto", "estate", "facts"]),
