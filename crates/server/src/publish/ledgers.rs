@@ -3,7 +3,7 @@
 //!
 //! INVARIANT: what is published is a head that [`crate::ledgers`] shows.
 
-use super::pace::{REFRESH, longer};
+use super::pace::Pace;
 use super::{Standing, counted};
 use crate::config;
 use crate::core::Core;
@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::time::Instant;
 
 /// In the data directory: a file of each.
@@ -54,10 +53,7 @@ struct Slot {
     publisher: Option<(Publisher, Arc<Kept>)>,
     /// Which it was opened with: a ledger may go on as a new log.
     key: Option<LedgerKey>,
-    done: Option<(Target, Instant)>,
-    pause: Option<Duration>,
-    /// It is left alone before.
-    due: Option<Instant>,
+    pace: Pace,
 }
 
 impl Others {
@@ -175,11 +171,7 @@ impl Slot {
             size: shown.row.size,
             note: shown.row.checkpoint.as_str().into(),
         };
-        let known = self
-            .done
-            .as_ref()
-            .is_some_and(|(published, at)| *published == target && at.elapsed() < REFRESH);
-        if known || self.due.is_some_and(|due| Instant::now() < due) {
+        if self.pace.rests(&target, Instant::now()) {
             return Ok(());
         }
         // It is here up to what is shown, and as it was anchored; also since the last round.
@@ -212,7 +204,7 @@ impl Slot {
         publisher.vouch(anchor);
         let size = publisher.round(&target).await?;
         others.learn(shown, |told| told.standing = Standing::stands(size));
-        (self.done, self.pause, self.due) = (Some((target, Instant::now())), None, None);
+        self.pace.stands(target, Instant::now());
         Ok(())
     }
 
@@ -233,8 +225,7 @@ impl Slot {
             let origin = &shown.row.origin;
             tracing::error!(%finding, %origin, "a gateway's ledger is not published");
         }
-        let pause = longer(failure, self.pause);
-        (self.done, self.pause, self.due) = (None, Some(pause), Some(Instant::now() + pause));
+        self.pace.failed(failure, Instant::now());
     }
 }
 

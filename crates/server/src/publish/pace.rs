@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The store is looked at again after so long, also where there is nothing new: somebody may have changed it.
-pub(super) const REFRESH: Duration = Duration::from_secs(60);
+const REFRESH: Duration = Duration::from_secs(60);
 /// After the first failure, and doubled with each.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -54,7 +54,7 @@ impl Pace {
 }
 
 /// How long to wait after a failure, if it was that long before.
-pub(super) fn longer(failure: &Failure, before: Option<Duration>) -> Duration {
+fn longer(failure: &Failure, before: Option<Duration>) -> Duration {
     match failure {
         Failure::Refused(_) => LONGEST_PAUSE,
         Failure::Again(_) => before.map_or(FIRST_PAUSE, |before| (before * 2).min(LONGEST_PAUSE)),
