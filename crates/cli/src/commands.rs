@@ -33,6 +33,18 @@ pub(crate) fn by() -> String {
     format!("uid:{}", rustix::process::getuid().as_raw())
 }
 
+/// What a pruning took, as `record` says, or would take.
+fn pruned(origin: &str, minimum: u64, bytes: u64, record: Option<u64>) -> String {
+    let records = format!(
+        "records 1 to {} of {origin}, {bytes} bytes",
+        minimum.saturating_sub(1)
+    );
+    match record {
+        Some(record) => format!("pruned {records}; record {record} says so"),
+        None => format!("would prune {records}"),
+    }
+}
+
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let Arguments { command, global } = arguments;
     match command {

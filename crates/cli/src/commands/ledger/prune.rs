@@ -1,6 +1,7 @@
 //! `ledger prune`: the oldest records of a gateway's or decision point's own ledger go.
 
 use crate::arguments::{Global, PruneArguments};
+use crate::commands::pruned;
 use crate::{Failure, output};
 use anyhow::Context as _;
 use facts::Timestamp;
@@ -31,26 +32,15 @@ pub(super) fn prune(arguments: &PruneArguments, global: &Global) -> Result<(), F
         }));
         return Ok(());
     }
-    let records = format!(
-        "records 1 to {} of {}, {} bytes",
-        pruning.minimum.saturating_sub(1),
-        pruning.origin,
-        pruning.bytes
-    );
-    match pruning.record {
-        Some(record) => {
-            output::line(format_args!("pruned {records}; record {record} says so"));
-            output::note(
-                "Start the gateway. Ask the server about what is gone: its mirror has it.",
-            );
-        }
-        None => {
-            output::line(format_args!("would prune {records}"));
-            output::note(format_args!(
-                "Nothing was pruned. With --yes this is, for good, in this folder; the server keeps them, as its record {} says.",
-                pruning.anchor
-            ));
-        }
+    let (minimum, bytes) = (pruning.minimum, pruning.bytes);
+    output::line(pruned(&pruning.origin, minimum, bytes, pruning.record));
+    if pruning.record.is_some() {
+        output::note("Start the gateway. Ask the server about what is gone: its mirror has it.");
+    } else {
+        output::note(format_args!(
+            "Nothing was pruned. With --yes this is, for good, in this folder; the server keeps them, as its record {} says.",
+            pruning.anchor
+        ));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::{protected, server_config};
 use crate::arguments::{ConfigArgument, Global, RebuildArguments, ServerPruneArguments};
+use crate::commands::pruned;
 use crate::{Failure, output};
 use facts::Timestamp;
 use serde_json::json;
@@ -162,12 +163,6 @@ pub(super) fn prune(arguments: &ServerPruneArguments, global: &Global) -> Result
         }));
         return Ok(());
     }
-    let records = format!(
-        "records 1 to {} of {}, {} bytes",
-        pruning.minimum.saturating_sub(1),
-        pruning.origin,
-        pruning.bytes
-    );
     for (what, count) in &pruning.kept {
         output::note(format_args!("kept of them for {what}: {count}"));
     }
@@ -175,16 +170,17 @@ pub(super) fn prune(arguments: &ServerPruneArguments, global: &Global) -> Result
         "Of these bytes {} stay, in the file `apart` of the ledger's folder; the snapshot has {}.",
         pruning.kept_bytes, pruning.snapshot_bytes
     ));
+    let (minimum, bytes) = (pruning.minimum, pruning.bytes);
+    let record = pruning.records.map(|(_, record)| record);
+    output::line(pruned(&pruning.origin, minimum, bytes, record));
     match pruning.records {
-        Some((snapshot, record)) => {
-            output::line(format_args!("pruned {records}; record {record} says so"));
+        Some((snapshot, _)) => {
             output::note(format_args!(
                 "The snapshot of record {snapshot} stands in for them. They are {}.",
                 pruning.holder
             ));
         }
         None => {
-            output::line(format_args!("would prune {records}"));
             output::note(format_args!(
                 "Nothing was pruned. With --yes this is, for good, in this server's folder; they are {}.",
                 pruning.holder
