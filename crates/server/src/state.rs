@@ -146,11 +146,6 @@ impl State {
         self.applied
     }
 
-    #[must_use]
-    pub(crate) fn trust_domain(&self) -> Option<&str> {
-        self.meta.get("trust_domain").map(String::as_str)
-    }
-
     /// The latest wall time of any record in whole seconds, Unix milliseconds.
     #[must_use]
     pub(crate) const fn clock(&self) -> u64 {
