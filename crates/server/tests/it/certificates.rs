@@ -29,6 +29,15 @@ struct Session {
 impl Session {
     /// A session with one access and its outcome: records 0, 1 and 2 of the gateway.
     async fn start() -> Self {
+        Self::set(false).await
+    }
+
+    /// As [`Session::start`], behind the record that a gateway's ledger begins with.
+    async fn begun() -> Self {
+        Self::set(true).await
+    }
+
+    async fn set(begun: bool) -> Self {
         let fixture = Fixture::bare().await;
         let mut files = estate();
         files.insert(
@@ -55,6 +64,9 @@ impl Session {
             index: version,
         };
         let mut recording = Recording::start(&fixture).await;
+        if begun {
+            recording.begin();
+        }
         let start = SessionStart {
             session: "s1".to_owned(),
             spiffe_id: API.to_owned(),

@@ -2,9 +2,10 @@
 
 use crate::follower::Gateway;
 use crate::harness::{DOMAIN, Fixture, PROGRAM, program};
-use ledger::body::{ActionOn, Body as _, Coverage, Intent, Outcome, SessionStart};
+use crypto::Signer as _;
+use ledger::body::{ActionOn, Begin, Body as _, Coverage, Intent, Outcome, SessionStart};
 use ledger::pack::{Doubt, Question, Report, Trust, verify};
-use ledger::{Decimal, RecordBuilder};
+use ledger::{Base64, Decimal, RecordBuilder};
 use ledger_store::{Ledger, Options};
 use proto::v1::gateway_message::Message;
 use proto::v1::{GatewayHead, PackRequest, SegmentData, delta};
@@ -64,6 +65,16 @@ impl Recording {
             own,
             seen: 0,
         }
+    }
+
+    /// The first record, as a gateway begins its ledger with it: whoever reads its folder needs it.
+    pub(crate) fn begin(&self) {
+        let begin = Begin {
+            trust_domain: DOMAIN.to_owned(),
+            ledger_key: Base64(self.gateway.signer.public_key().spki_der().to_vec()),
+            format: "v1".to_owned(),
+        };
+        self.append("spiffe://example.org/gateway/pg", begin.record());
     }
 
     /// A session of `identity` with so many queries.

@@ -101,7 +101,7 @@ fn said(report: &Report) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_has_pruned_is_answered_from_a_copy_as_the_server_answered_it() {
-    let mut session = Session::start().await;
+    let mut session = Session::begun().await;
     session.fixture.stop().await;
     fill(session.fixture.dir.path());
     session.fixture.go_on().await;
@@ -112,7 +112,7 @@ async fn what_a_server_has_pruned_is_answered_from_a_copy_as_the_server_answered
     let serial = issued["serial"].as_str().unwrap();
     let verdict: u64 = issued["verdict"].as_str().unwrap().parse().unwrap();
     let questions = [
-        json!({"kind": "record", "ledger": "pg", "index": 1}),
+        json!({"kind": "record", "ledger": "pg", "index": 2}),
         json!({"kind": "record", "ledger": "server", "index": session.issuance}),
         json!({"kind": "range", "ledger": "server", "from": 1, "to": 9}),
         json!({"kind": "session", "ledger": "pg", "session": "s1"}),
@@ -216,7 +216,7 @@ fn mirror(copy: &Path) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_was_changed_is_refused_whatever_is_asked_of_it() {
-    let mut session = Session::start().await;
+    let mut session = Session::begun().await;
     session.fixture.stop().await;
     // Segments of before the last one, of which no start reads each byte.
     fill(session.fixture.dir.path());
@@ -251,7 +251,7 @@ async fn a_copy_that_was_changed_is_refused_whatever_is_asked_of_it() {
     let named = std::slice::from_ref(&dropped);
     assert_eq!(code(named, &trust, &access), "LEDGER-MIRROR");
     // Another server's ledger, of the same name and as long.
-    let mut other = Session::start().await;
+    let mut other = Session::begun().await;
     other.fixture.stop().await;
     fill(other.fixture.dir.path());
     let foreign = other.archive("foreign");
