@@ -163,7 +163,7 @@ impl Folders {
         });
         let is_server = |tiles: &&Arc<Tiles>| {
             let origin = &tiles.head().checkpoint.origin;
-            origin.place().0.ends_with("/server")
+            origin.kind() == ledger::LedgerKind::Server
         };
         let of_tiles = self.tiles.iter().filter(is_server).map(|tiles| {
             let log = Log::Tiles(Arc::clone(tiles));
