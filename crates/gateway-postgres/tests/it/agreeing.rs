@@ -81,12 +81,12 @@ fn files(policies: &str) -> EstateFiles {
     files
 }
 
-/// It touches the one column, and by the one action.
+/// It touches the one column, and by the one action: a condition of an update would select.
 fn statement(action: Action, table: &str, column: &str) -> String {
     match action {
         Action::Select => format!("SELECT {column} FROM {table} LIMIT 0"),
         Action::Insert => format!("INSERT INTO {table} ({column}) SELECT NULL WHERE false"),
-        _ => format!("UPDATE {table} SET {column} = NULL WHERE false"),
+        _ => format!("UPDATE {table} SET {column} = NULL"),
     }
 }
 
