@@ -130,7 +130,7 @@ fn listed(accesses: &[Access]) -> BTreeMap<(String, Action, ResourceRef), bool> 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
 
     #[test]
     fn every_answer_about_a_column_is_what_a_gateway_decides(
