@@ -136,8 +136,7 @@ impl Folders {
             let one = match Site::unindexed(folder) {
                 Ok(one) => one,
                 Err(Error::NoLedger(_)) => {
-                    let found = Tiles::open(folder)?;
-                    tiles.push(found.ok_or_else(|| Error::NoLedger(folder.clone()))?);
+                    tiles.push(Tiles::open(folder)?.ok_or_else(|| none_in(folder))?);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -204,6 +203,22 @@ impl Folders {
             .as_ref()
             .map_or(Ok(None), |site| site.blob(sha256))
     }
+}
+
+/// Why a folder has nothing that packs are made of.
+fn none_in(folder: &Path) -> Error {
+    if !folder.join("tile").is_dir() {
+        return Error::NoLedger(folder.to_owned());
+    }
+    Error::refused(
+        Finding::new(
+            "PACK-COPY-CHECKPOINT",
+            "the folder has tiles, and no checkpoint that says of what and how many",
+        )
+        .expected("the file `checkpoint` beside `tile`, or a mirror's `state`")
+        .observed(folder.display().to_string())
+        .next("put it there: whoever serves the tiles serves `checkpoint` beside them"),
+    )
 }
 
 /// Refuses two histories of the server's ledger.

@@ -187,6 +187,9 @@ fn packed_of_tiles(site: &Site, origin: &str) {
     std::fs::remove_file(site.path("tiles/tile/entries/001")).expect("removed");
     let (made, told) = of_folder("tiles", "a.pack");
     assert!(!made && told.contains("RECORDS-LEDGER"), "{told}");
+    std::fs::remove_file(site.path("tiles/state")).expect("removed");
+    let (made, told) = of_folder("tiles", "a.pack");
+    assert!(!made && told.contains("PACK-COPY-CHECKPOINT"), "{told}");
 }
 
 /// The mirror has heard of a head that is longer than the copy, and lacks what the ledger has pruned.
