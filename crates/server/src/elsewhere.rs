@@ -12,7 +12,7 @@ use ledger::LedgerKey;
 use ledger::body::KeyRotation;
 use ledger::lineage::{self, Link};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Links of a peer that are not known here and are looked at: the first one decides.
 const UNKNOWN: usize = 16;
@@ -21,12 +21,16 @@ const UNKNOWN: usize = 16;
 #[derive(Debug, Clone)]
 pub(crate) struct Elsewhere {
     path: PathBuf,
+    /// What a peer has shown since the start. INVARIANT: set before anything is blocked by it, so that whoever asks why finds
+    /// it; the file comes a moment later, and where the disk is full not at all.
+    heard: Arc<OnceLock<Finding>>,
 }
 
 impl Elsewhere {
     pub(crate) fn in_dir(dir: &Path) -> Self {
         Self {
             path: dir.join("lineage-elsewhere"),
+            heard: Arc::default(),
         }
     }
 
@@ -35,6 +39,9 @@ impl Elsewhere {
     /// # Errors
     /// If what is kept cannot be read.
     pub(crate) fn known(&self, key: &LedgerKey) -> Result<Option<Finding>, StartError> {
+        if let Some(finding) = self.heard.get() {
+            return Ok(Some(finding.clone()));
+        }
         let unread = |source| StartError::Directory {
             path: self.path.clone(),
             source,
@@ -84,6 +91,7 @@ pub(crate) fn heard(core: &Arc<Core>, peer: &str, links: &str) -> Option<Finding
     }
     let (rotation, finding) = core.elsewhere.shown(&core.ledger_key, links)?;
     tracing::error!(%peer, %finding, "shown by a peer");
+    core.elsewhere.heard.get_or_init(|| finding.clone());
     core.signing.block(finding.clone(), None);
     core.metrics.blocked.set(1);
     let path = core.elsewhere.path.clone();

@@ -77,6 +77,11 @@ pub(super) async fn recover(
             .next("look at `trilith status`, then: trilith recover --reason TEXT"),
         ));
     }
+    // Heard between the question and the answer: what was allowed is not.
+    if let Err(refusal) = refused_elsewhere(core) {
+        core.signing.block(refusal.finding().clone(), None);
+        return Err(refusal);
+    }
     core.metrics.blocked.set(0);
     // What was issued after the copy was made is not in this ledger: agents ask for all of it again.
     core.workloads.broadcast(&proto::v1::NodeUpdate {

@@ -299,6 +299,8 @@ async fn an_agent_that_knows_a_later_log_stops_a_server_of_before_it() {
         (forged.as_str(), true),
         (links.as_str(), false),
     ] {
+        // Nor does it take a disk that remembers: nothing can be put in the place of this.
+        std::fs::create_dir_all(keys.join("lineage-elsewhere.new")).unwrap();
         // Once a stream.
         let sync = machine.sync().await.unwrap();
         sync.send(NodeSays::Hello(hello(lineage))).await;
@@ -309,4 +311,7 @@ async fn an_agent_that_knows_a_later_log_stops_a_server_of_before_it() {
         })
         .await;
     }
+    assert!(!keys.join("lineage-elsewhere").exists());
+    let refused = finding(&recover(&fixture).await.unwrap_err());
+    assert_eq!(refused.code, "SERVER-LINEAGE-ELSEWHERE");
 }
