@@ -208,6 +208,10 @@ impl Agent {
         let running = self.running.take().unwrap();
         let ended = tokio::time::timeout(HUNG, running).await;
         ended.expect("the agent ends").unwrap().unwrap();
+        // In this process what it was still writing holds the folder for a moment longer.
+        let lock = self.config.data_dir.join("lock");
+        let is_free = || std::fs::File::open(&lock).is_ok_and(|lock| lock.try_lock().is_ok());
+        testkit::comes_to_hold(async || is_free(), || "the folder stays held".to_owned()).await;
     }
 
     /// Why it does not start.
