@@ -16,6 +16,7 @@ use ledger::{Checkpoint, LedgerKey, Record, lineage};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// The owner goes on writing: what is read in the middle of a commit is read again.
@@ -27,6 +28,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub struct Folder {
     reader: Reader,
     key: LedgerKey,
+    torn: bool,
 }
 
 impl Folder {
@@ -43,13 +45,9 @@ impl Folder {
     /// # Errors
     /// As opening it for good, but for the lock; and refuses a folder that holds no record yet.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
-        let options = Options {
-            disk: Arc::new(ReadOnly(RealDisk)),
-            ..Options::default()
-        };
         let mut tries = TRIES;
         loop {
-            match Self::attempt(dir, &options) {
+            match Self::attempt(dir) {
                 Err(
                     StoreError::Corrupt { .. }
                     | StoreError::RolledBack { .. }
@@ -72,7 +70,12 @@ impl Folder {
         }
     }
 
-    fn attempt(dir: &Path, options: &Options) -> Result<Self, StoreError> {
+    fn attempt(dir: &Path) -> Result<Self, StoreError> {
+        let torn = Arc::new(AtomicBool::new(false));
+        let options = Options {
+            disk: Arc::new(ReadOnly(RealDisk, Arc::clone(&torn))),
+            ..Options::default()
+        };
         let segments = Log::segment_dir(dir);
         let disk = options.disk.as_ref();
         let bytes = if segments.join(Segment::name(0)).is_file() {
@@ -100,13 +103,23 @@ impl Folder {
             },
             note: "".into(),
         };
-        let log = recovery::open(dir, &key, options, empty)?.writer.log;
+        let log = recovery::open(dir, &key, &options, empty)?.writer.log;
         // What is there is there, whatever the folder says to be pruned: a copy that was grown says what its source does.
         if log.segments.first() == 0 {
             log.forget_kept();
         }
-        let reader = Reader::new(log);
-        Ok(Self { reader, key })
+        Ok(Self {
+            reader: Reader::new(log),
+            key,
+            torn: torn.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Whether something stands behind the last whole commit: one that its owner is writing, that a crash cut short, or
+    /// whose bytes were changed since. What is read ends before it.
+    #[must_use]
+    pub const fn is_torn(&self) -> bool {
+        self.torn
     }
 
     #[must_use]
@@ -162,11 +175,11 @@ pub fn keep_lineage(dir: &Path, key: &LedgerKey) -> Result<(), StoreError> {
         .map_err(StoreError::io("cannot write", &path))
 }
 
-/// A disk on which every change is a thing that does not happen.
-#[derive(Clone, Copy)]
-struct ReadOnly(RealDisk);
+/// A disk on which every change is a thing that does not happen; and whether something was to be cut off.
+#[derive(Clone)]
+struct ReadOnly(RealDisk, Arc<AtomicBool>);
 
-struct Unchanged(Box<dyn DiskFile>);
+struct Unchanged(Box<dyn DiskFile>, Arc<AtomicBool>);
 
 impl DiskFile for Unchanged {
     fn length(&self) -> io::Result<u64> {
@@ -183,6 +196,7 @@ impl DiskFile for Unchanged {
 
     /// What its owner is writing is left out, and stays there.
     fn truncate(&self, _length: u64) -> io::Result<()> {
+        self.1.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -200,7 +214,8 @@ impl Disk for ReadOnly {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(Unchanged(self.0.open(path)?)))
+        let torn = Arc::clone(&self.1);
+        Ok(Box::new(Unchanged(self.0.open(path)?, torn)))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {

@@ -9,12 +9,16 @@ use ledger::{Checkpoint, HexDigest, NewestAnchors, Note, Receipt, RecordType};
 use ledger_store::{BlobFolder, Folder, Head, Reader, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use store::index::Dimension;
 
 /// The file of an index, in the folder of its ledger.
 const FILE: &str = "index.sqlite";
 /// The newest cosigned checkpoint, in a server's folder.
 pub(crate) const WITNESSED: &str = "witnessed";
+/// The owner of a ledger goes on writing: what is read in the middle of a commit is read again.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(10);
 /// As the server keeps them.
 const BLOB_BYTES: usize = 128 << 20;
 
@@ -209,7 +213,7 @@ impl Site {
     /// As [`Site::open`], with indices that nobody makes: nothing is written beside the ledgers.
     pub(crate) fn unindexed(folder: &Path) -> Result<Self, Error> {
         Self::opened(folder, |dir, _notes| {
-            let reader = Folder::open(dir)?.reader().clone();
+            let reader = untorn(dir)?.reader().clone();
             Ok(Source::new(Index::in_memory(reader)?))
         })
     }
@@ -501,6 +505,29 @@ impl Site {
             Ok(())
         })?;
         Ok(Some(found))
+    }
+}
+
+/// A ledger with nothing behind its last whole commit, once its owner has written what he is writing.
+fn untorn(dir: &Path) -> Result<Folder, Error> {
+    let mut tries = TRIES;
+    loop {
+        let folder = Folder::open(dir)?;
+        if !folder.is_torn() {
+            return Ok(folder);
+        }
+        if tries == 0 {
+            return Err(Error::Lied(Box::new(
+                facts::Finding::new(
+                    "PACK-COPY-SHORT",
+                    "the copy's ledger ends with a commit that is not whole: its last records were changed, or never written",
+                )
+                .observed(dir.display().to_string())
+                .next("take another copy, and keep this one; where the server was killed before it was copied, start it and stop it first"),
+            )));
+        }
+        tries -= 1;
+        std::thread::sleep(PAUSE);
     }
 }
 

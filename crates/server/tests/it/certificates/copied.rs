@@ -9,7 +9,7 @@ use crate::surviving::copy;
 use crypto::Custody as _;
 use custody::FileCustody;
 use ledger::body::{Admin, Body as _};
-use ledger::pack::{Question, Report, Trust};
+use ledger::pack::{Doubt, Question, Report, Trust};
 use ledger_store::{Folder, Ledger, Options};
 use proto::v1::PackRequest;
 use record_index::Error;
@@ -170,7 +170,11 @@ async fn what_a_server_has_pruned_is_answered_from_a_copy_as_the_server_answered
     let alone = vec![session.path("alone")];
     let lifetime = of_copy(&alone, &session.trust, &questions[6]).unwrap();
     let report = session.judged(&lifetime).unwrap();
-    assert!(report.is_complete() && report.blobs.is_empty() && report.certificates.is_empty());
+    assert!(report.blobs.is_empty() && report.certificates.is_empty());
+    // What lacks is said, and nothing else is missing.
+    let lacks = |doubt: &Doubt| matches!(doubt, Doubt::NoBlob { .. });
+    assert!(!report.is_complete(), "{:?}", report.doubts);
+    assert!(report.doubts.iter().all(lacks), "{:?}", report.doubts);
     assert_eq!(code(&alone, &session.trust, &questions[4]), "LEDGER-MIRROR");
     // What nobody has recorded is told as the server tells it.
     for (unknown, expected) in [
@@ -238,9 +242,20 @@ async fn a_copy_that_was_changed_is_refused_whatever_is_asked_of_it() {
     change(&mirror(&gateway).join("segments"), b"shop/public/cards");
     let refused = code(&[gateway], &trust, &access);
     assert!(
-        ["LEDGER-MIRROR-OTHER", "RECORDS-LEDGER"].contains(&refused.as_str()),
+        ["PACK-COPY-SHORT", "LEDGER-MIRROR-OTHER", "RECORDS-LEDGER"].contains(&refused.as_str()),
         "{refused}"
     );
+    // One byte of the last commit, which whoever opens the ledger for good would cut off.
+    let last = session.archive("last-byte");
+    let segments = std::fs::read_dir(last.join("ledger/segments")).unwrap();
+    let newest = segments.map(|entry| entry.unwrap().path()).max().unwrap();
+    let mut bytes = std::fs::read(&newest).unwrap();
+    let at = super::kept::places(&bytes, DETAIL.as_bytes())
+        .pop()
+        .unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&newest, bytes).unwrap();
+    assert_eq!(code(&[last], &trust, &access), "PACK-COPY-SHORT");
     // One byte of what a record names.
     let content = session.archive("content");
     change(&content.join("blobs"), b"payments reads cards");

@@ -28,7 +28,7 @@ fn issuances(report: &Report) -> Vec<u64> {
     issuances
 }
 
-fn places(bytes: &[u8], part: &[u8]) -> Vec<usize> {
+pub(super) fn places(bytes: &[u8], part: &[u8]) -> Vec<usize> {
     let windows = bytes.windows(part.len()).enumerate();
     let found = windows.filter(|(_, window)| *window == part);
     found.map(|(at, _)| at).collect()
