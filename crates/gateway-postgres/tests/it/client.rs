@@ -148,6 +148,17 @@ impl Client {
         read.expect("the gateway says something")
     }
 
+    /// Does `sql` as soon as it may: the rights in the database follow the estate a moment later.
+    pub(crate) async fn once_granted(&mut self, sql: &str) {
+        let granted = async {
+            while self.simple(sql).await.is_err() {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        let granted = tokio::time::timeout(PATIENCE, granted).await;
+        granted.expect("the rights come");
+    }
+
     /// Every answer up to ReadyForQuery: first columns of rows, or the first error.
     pub(crate) async fn answer(&mut self) -> Answer {
         let (mut rows, mut failed) = (Vec::new(), None);

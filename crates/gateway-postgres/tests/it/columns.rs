@@ -192,15 +192,7 @@ async fn a_column_that_policy_does_not_allow_is_denied_by_its_name() {
     let world = World::start().await;
     world.apply(&decided()).await;
     let mut helper = Client::connect(&world, &world.plane.issue("agents/helper")).await;
-    // The rights in the database follow the estate a moment later.
-    let granted = async {
-        while helper.simple("SELECT count(*) FROM cards").await.is_err() {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(60), granted)
-        .await
-        .expect("the rights come");
+    helper.once_granted("SELECT count(*) FROM cards").await;
     for sql in [
         "SELECT count(*) FROM cards",
         "SELECT id FROM cards WHERE id < 3 ORDER BY id",
@@ -295,7 +287,7 @@ async fn a_column_that_the_gateway_has_not_seen_is_denied() {
         World::start_with(&[], |config| config.databases[0].catalog_refresh_s = 3_600).await;
     world.apply(&decided()).await;
     let mut helper = Client::connect(&world, &world.plane.issue("agents/helper")).await;
-    helper.simple("SELECT id FROM cards").await.unwrap();
+    helper.once_granted("SELECT id FROM cards").await;
     world
         .postgres
         .execute(
