@@ -155,7 +155,8 @@ impl Witnessing {
         match fs::read_to_string(&opened.path) {
             Ok(note) => {
                 // By the ledger's key alone: a policy that was changed since then asks for others.
-                let time = opened.seen(&note).unwrap_or(Timestamp::EPOCH);
+                let time = opened.seen(&note, Timestamp::now());
+                let time = time.unwrap_or(Timestamp::EPOCH);
                 match Checkpoint::open(&note, &opened.key.load()) {
                     Ok(checkpoint) => {
                         opened.lock().kept = Some(Kept {
@@ -220,7 +221,7 @@ impl Witnessing {
         }
         let checkpoint = Checkpoint::open(note, &self.key.load()).map_err(failed)?;
         let time = self
-            .seen(note)
+            .seen(note, now)
             .ok_or_else(|| refused("too few lines".to_owned()))?;
         if time > now.plus_secs(AHEAD_S) {
             let ahead = time.since(now).as_secs();
@@ -292,11 +293,16 @@ impl Witnessing {
         .next("look at the server's witnesses: trilith status"))
     }
 
-    /// When a quorum had seen the note; `None` if too few have.
-    fn seen(&self, note: &str) -> Option<Timestamp> {
-        let quorum = self.policy.judge(&Note::parse(note).ok()?).ok()?;
-        let time = quorum.time.filter(|_| quorum.reached)?;
-        Some(Timestamp::from_millis(time.saturating_mul(1_000)))
+    /// When a quorum had seen the note; `None` if too few have. Lines of clocks that are ahead count only where the others
+    /// are not enough.
+    fn seen(&self, note: &str, now: Timestamp) -> Option<Timestamp> {
+        let note = Note::parse(note).ok()?;
+        let by = |until| {
+            let quorum = self.policy.judge_by(&note, until).ok()?;
+            quorum.time.filter(|_| quorum.reached)
+        };
+        let time = by(now.plus_secs(AHEAD_S).as_secs()).or_else(|| by(u64::MAX))?;
+        Some(Timestamp::from_secs(time))
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {

@@ -116,39 +116,41 @@ impl Authority {
     /// The document as it should be at `now`, if that is not as it is: successors for keys past half of
     /// their life, nothing any more of keys whose last signature has ended. Record it before opening it.
     ///
+    /// INVARIANT: a clock that is wrong for a while takes nothing away for longer. Where no key of a kind signs at `now`,
+    /// one is made that signs at once; and a key is forgotten when its end has passed both by `now` and by `settled`, the
+    /// time that the ledger goes by.
+    ///
     /// # Errors
     /// If a key cannot be made.
     pub fn rotation(
         &self,
         custody: &dyn Custody,
         now: Timestamp,
+        settled: Timestamp,
     ) -> Result<Option<AuthorityDocument>, AuthorityError> {
         let mut next = self.document.clone();
         let announce = now.plus_secs(self.lifetimes.announce_s);
 
-        if let Some(newest) = next.roots.last().map(|root| root.tenure)
-            && past_half(newest, now)
-        {
-            let tenure = tenure(now, announce, self.lifetimes.root_s, &self.lifetimes);
+        let roots = next.roots.iter().map(|root| root.tenure);
+        if let Some(from) = successor(roots, now, announce) {
+            let tenure = tenure(now, from, self.lifetimes.root_s, &self.lifetimes);
             add_root(&mut next, &self.trust_domain, custody, tenure)?;
         }
-        if let Some(newest) = next.issuing.last().map(|issuing| issuing.tenure)
-            && past_half(newest, now)
-        {
-            // Issuing CAs are sent with the leaves, not in the bundle: they need no announcement.
-            let tenure = tenure(now, now, self.lifetimes.issuing_s, &self.lifetimes);
+        // Issuing CAs are sent with the leaves, not in the bundle: they need no announcement.
+        let issuing = next.issuing.iter().map(|issuing| issuing.tenure);
+        if let Some(from) = successor(issuing, now, now) {
+            let tenure = tenure(now, from, self.lifetimes.issuing_s, &self.lifetimes);
             add_issuing(&mut next, &self.trust_domain, custody, tenure)?;
         }
-        if let Some(newest) = next.jwt.last().map(|jwt| jwt.tenure)
-            && past_half(newest, now)
-        {
-            let tenure = tenure(now, announce, self.lifetimes.issuing_s, &self.lifetimes);
+        let jwt = next.jwt.iter().map(|jwt| jwt.tenure);
+        if let Some(from) = successor(jwt, now, announce) {
+            let tenure = tenure(now, from, self.lifetimes.issuing_s, &self.lifetimes);
             add_jwt(&mut next, custody, tenure)?;
         }
-        next.roots.retain(|root| now < root.tenure.not_after);
-        next.issuing
-            .retain(|issuing| now < issuing.tenure.not_after);
-        next.jwt.retain(|jwt| now < jwt.tenure.not_after);
+        let ended = |tenure: Tenure| tenure.not_after <= now.min(settled);
+        next.roots.retain(|root| !ended(root.tenure));
+        next.issuing.retain(|issuing| !ended(issuing.tenure));
+        next.jwt.retain(|jwt| !ended(jwt.tenure));
 
         if next == self.document {
             return Ok(None);
@@ -234,6 +236,23 @@ impl Authority {
                 now,
             })
     }
+}
+
+/// From when the next key signs, if it is time for one: from `soon` on, by when it is known; at once where none signs at
+/// `now`, since all have ended or were made by a clock that was ahead.
+fn successor(
+    tenures: impl Iterator<Item = Tenure> + Clone,
+    now: Timestamp,
+    soon: Timestamp,
+) -> Option<Timestamp> {
+    if !tenures.clone().any(|tenure| tenure.signs_at(now)) {
+        return Some(now);
+    }
+    // One of a wrong future is not there when the key that signs now ends: it succeeds nobody.
+    let newest = tenures
+        .filter(|tenure| tenure.signs_from <= soon)
+        .max_by_key(|tenure| tenure.signs_from)?;
+    past_half(newest, now).then_some(soon)
 }
 
 fn past_half(tenure: Tenure, now: Timestamp) -> bool {

@@ -51,12 +51,19 @@ pub struct AuthorityDocument {
     pub jwt: Vec<JwtAuthority>,
 }
 
+impl Tenure {
+    /// Whether it may sign at `now`.
+    pub(crate) fn signs_at(&self, now: Timestamp) -> bool {
+        self.signs_from <= now && now < self.not_after
+    }
+}
+
 impl AuthorityDocument {
     /// The key that signs at `now`: its position in `tenures`.
     pub(crate) fn signing(tenures: impl Iterator<Item = Tenure>, now: Timestamp) -> Option<usize> {
         tenures
             .enumerate()
-            .filter(|(_, tenure)| tenure.signs_from <= now && now < tenure.not_after)
+            .filter(|(_, tenure)| tenure.signs_at(now))
             .max_by_key(|(_, tenure)| tenure.signs_from)
             .map(|(position, _)| position)
     }

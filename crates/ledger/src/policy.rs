@@ -234,9 +234,16 @@ impl Policy {
     /// Lines of keys that the policy does not name are ignored. A witness's line that does not verify is an
     /// error: "such a note is malformed", and so is a second line.
     pub fn judge(&self, note: &Note) -> Result<Quorum, CheckpointError> {
+        self.judge_by(note, u64::MAX)
+    }
+
+    /// As [`Policy::judge`], for whom it is no later than `until`, in seconds since 1970: a line of later is of a clock
+    /// that is ahead, would stay fresh for as long as that, and counts as if it were not there.
+    pub fn judge_by(&self, note: &Note, until: u64) -> Result<Quorum, CheckpointError> {
         let mut found = Vec::with_capacity(self.witnesses.len());
         for witness in &self.witnesses {
-            found.push(witness.key.verify(note)?);
+            let line = witness.key.verify(note)?;
+            found.push(line.filter(|line| line.time <= until));
         }
         // Whether those are enough that had seen it at `time` or later.
         let enough = |time: u64| {

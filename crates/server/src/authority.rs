@@ -137,13 +137,14 @@ impl Authority {
         self.opened.load().nodes.issuer(now).is_ok()
     }
 
-    /// The document that should be recorded and then installed, if it is time for one.
+    /// The document that should be recorded and then installed, if it is time for one. `settled` is the state's time.
     pub(crate) fn rotation(
         &self,
         now: Timestamp,
+        settled: Timestamp,
     ) -> Result<Option<AuthorityDocument>, AuthorityError> {
         let opened = self.opened.load();
-        opened.nodes.rotation(self.custody.as_ref(), now)
+        opened.nodes.rotation(self.custody.as_ref(), now, settled)
     }
 
     /// A list of each CA that has not ended.

@@ -134,9 +134,13 @@ impl Drop for Busy<'_> {
 
 impl Core {
     /// The clock. The one place that reads it for the services.
-    #[expect(clippy::unused_self, reason = "the clock belongs to the core")]
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::now()
+        self.signing.clock().now()
+    }
+
+    /// Wall and monotonic time for a record.
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.signing.clock().stamp()
     }
 
     /// How whoever trusts a former key of the ledger learns the one that signs now; `None` if there was none before.
@@ -475,11 +479,6 @@ impl Core {
             refresh_hint_s: 300,
         }
     }
-}
-
-/// Wall and monotonic time for a record.
-pub(crate) fn stamp() -> Stamp {
-    ledger_store::system_clock()
 }
 
 pub(crate) fn draft(record: RecordBuilder) -> Result<Draft, Refusal> {

@@ -18,7 +18,7 @@ use crate::core::Core;
 use crate::hub::Published;
 use crate::signing::Foreign;
 use ask::Address;
-use facts::Finding;
+use facts::{Finding, Timestamp};
 use ledger::{Checkpoint, CosignerKey, Hash, LedgerKey, Note, NoteSignature, Policy};
 use ledger_store::{Disk as _, Reader, RealDisk, replace};
 use serde_json::{Value, json};
@@ -33,6 +33,8 @@ use witness::{Lines, Standing, Target};
 pub(crate) use holding::holding;
 pub(crate) use shown::Shown;
 
+/// Seconds by which clocks of witnesses may be ahead.
+const AHEAD: u64 = 60;
 /// In the data directory.
 const FILE: &str = "witnessed";
 /// Requests that one round may cost a witness: it may have to say twice what it has.
@@ -52,9 +54,11 @@ pub(crate) struct Witnessed {
 }
 
 impl Witnessed {
-    /// As somebody else reads it; `None` where the quorum is not reached.
-    fn read(note: &Note, key: &LedgerKey, policy: &Policy) -> Option<Self> {
-        let quorum = policy.judge(note).ok().filter(|quorum| quorum.reached)?;
+    /// As somebody else reads it at `now`; `None` where the quorum is not reached. Lines of clocks that are ahead count
+    /// only where the others are not enough.
+    fn read(note: &Note, key: &LedgerKey, policy: &Policy, now: Timestamp) -> Option<Self> {
+        let by = |until| policy.judge_by(note, until).ok().filter(|it| it.reached);
+        let quorum = by(now.plus_secs(AHEAD).as_secs()).or_else(|| by(u64::MAX))?;
         let text = note.to_string();
         let checkpoint = Checkpoint::open(&text, key).ok()?;
         Some(Self {
@@ -224,7 +228,7 @@ fn addresses(settings: &config::Witnesses, policy: &Policy) -> Result<Vec<Arc<As
 fn kept(path: &Path, reader: &Reader, key: &LedgerKey, policy: &Policy) -> Option<Arc<Witnessed>> {
     let text = std::fs::read_to_string(path).ok()?;
     let note = Note::parse(&text).ok();
-    let witnessed = note.and_then(|note| Witnessed::read(&note, key, policy));
+    let witnessed = note.and_then(|note| Witnessed::read(&note, key, policy, Timestamp::now()));
     let ours = witnessed.filter(|it| {
         it.size <= reader.size() && reader.root(it.size).is_ok_and(|root| root == it.root)
     });
@@ -322,7 +326,8 @@ async fn take(core: &Arc<Core>, witnesses: &Witnesses, round: &mut Round, lines:
     if lines.lines.is_empty() || round.note.merge(lines.lines).is_err() {
         return;
     }
-    let Some(witnessed) = Witnessed::read(&round.note, &witnesses.key, &witnesses.policy) else {
+    let (key, policy) = (&witnesses.key, &witnesses.policy);
+    let Some(witnessed) = Witnessed::read(&round.note, key, policy, core.now()) else {
         return;
     };
     round.reached = true;

@@ -7,7 +7,7 @@
 //! only wait, once.
 
 use crate::authority::Term;
-use crate::core::{Core, draft, stamp};
+use crate::core::{Core, draft};
 use crate::journal::{Entry, KnownIssuance, Reply, Space};
 use crate::metrics::Kind;
 use crate::node::Claim;
@@ -188,7 +188,7 @@ fn stopping() -> Refusal {
 }
 
 fn build(core: &Core, order: &Order) -> Result<(Built, Entry), Refusal> {
-    let stamp = stamp();
+    let stamp = core.stamp();
     let now = Timestamp::from_millis(stamp.wall);
     let id = order.spiffe_id.clone();
     let (built, body) = match &order.what {
@@ -240,7 +240,7 @@ fn build(core: &Core, order: &Order) -> Result<(Built, Entry), Refusal> {
         record = record.estate(estate);
     }
     let known = KnownIssuance {
-        wall: stamp.wall,
+        stamp,
         estate: basis.estate.map(|estate| estate.index),
         body,
     };

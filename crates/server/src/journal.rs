@@ -15,7 +15,7 @@ use crate::signing::Signing;
 use crate::state::{FoldError, State};
 use facts::Finding;
 use ledger::body::Issuance;
-use ledger::{Draft, RecordType};
+use ledger::{Draft, RecordType, Stamp};
 use ledger_store::{AppendMany, Committed, LedgerHandle, Reader, StoreError};
 use proto::v1::{Delta, RecordDelta, Renewed, delta};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,8 +35,8 @@ pub(crate) struct Entry {
 
 /// An issuance as it was built, so that the fold need not parse it again.
 pub(crate) struct KnownIssuance {
-    /// Wall time of the draft's stamp.
-    pub(crate) wall: u64,
+    /// The draft's.
+    pub(crate) stamp: Stamp,
     pub(crate) estate: Option<u64>,
     pub(crate) body: Issuance,
 }
@@ -326,9 +326,19 @@ impl Journal {
     }
 
     fn queue(&self, entries: Vec<Entry>, space: Space, done: Done) -> Result<(), NotQueued> {
+        let mut submit = self.lock();
+        let Some(sender) = submit.as_mut() else {
+            return Err((Failure::Ended, done));
+        };
+        // INVARIANT: no record is of a time that has not come: the state forgets by it. A recovery's neither.
+        let now = match self.signing.clock().check() {
+            Ok(now) => now,
+            Err(finding) => return Err((Failure::Blocked(finding), done)),
+        };
         let (drafts, rest): (Vec<Draft>, Vec<Rest>) = entries
             .into_iter()
-            .map(|entry| {
+            .map(|mut entry| {
+                entry.draft.stamp(now);
                 let rest = Rest {
                     known: entry.known,
                     blob: entry.blob,
@@ -336,10 +346,6 @@ impl Journal {
                 (entry.draft, rest)
             })
             .unzip();
-        let mut submit = self.lock();
-        let Some(sender) = submit.as_mut() else {
-            return Err((Failure::Ended, done));
-        };
         let pending = match space {
             Space::Ordinary => self.handle.append_many(drafts),
             Space::Reserved => self.handle.append_many_reserved(drafts),
@@ -505,7 +511,7 @@ fn fold(
 ) -> Result<Vec<Change>, FoldError> {
     let index = record.index();
     match known {
-        Some(known) => state.apply_issuance(index, known.wall, known.estate, &known.body),
+        Some(known) => state.apply_issuance(index, known.stamp, known.estate, &known.body),
         None => {
             let parsed = record
                 .record()

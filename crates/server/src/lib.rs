@@ -26,6 +26,7 @@ mod attesting;
 mod authority;
 pub mod bench;
 mod certificates;
+mod clock;
 mod config;
 mod connection;
 mod core;
@@ -72,6 +73,7 @@ mod warranted;
 mod workloads;
 
 pub use admin::{LONGEST_REASON, whole_reason};
+pub use clock::{ReadClock, Reading, system_clock};
 pub use config::{
     Attestation, BucketStyle, Config, ConfigError, Custodies, Custody, Label, Lifetimes, Limits,
     Oidc, Publish, TeeFetch, TeeSource, TeeVendor, Witnesses,
@@ -80,5 +82,5 @@ pub use past::Past;
 pub use start::{
     Checked, NewLog, Prune, PruneBounds, Pruning, Rebuild, Rebuilt, Running, Snapshotted,
     StartError, Why, check_snapshots, new_log, prune, prune_within, rebuild, rebuild_from_first,
-    rebuild_state, run, snapshot, start, state_digest,
+    rebuild_state, run, snapshot, start, start_by, state_digest,
 };

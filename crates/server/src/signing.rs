@@ -1,8 +1,10 @@
-//! Whether this server may sign: not while a peer knows a longer, or another, ledger than ours.
+//! Whether this server may sign: not while a peer knows a longer, or another, ledger than ours, nor while its clock is
+//! wrong.
 //!
 //! A restored backup looks healthy from inside. Peers and a head kept beside the ledger's key remember
 //! more; whoever is behind one of them refuses every signature until an operator's recorded recovery.
 
+use crate::clock::{Clock, system_clock};
 use crate::refusal::Refusal;
 use facts::Finding;
 use std::collections::BTreeMap;
@@ -49,16 +51,14 @@ impl Blocked {
 #[derive(Debug)]
 pub(crate) struct Signing {
     blocked: RwLock<Option<Blocked>>,
-    /// Whether signing is allowed, for those who wait for it.
+    /// Whether a peer allows it, for those who wait for that.
     allowed: watch::Sender<bool>,
+    clock: Clock,
 }
 
 impl Default for Signing {
     fn default() -> Self {
-        Self {
-            blocked: RwLock::default(),
-            allowed: watch::Sender::new(true),
-        }
+        Self::by(Clock::by(system_clock))
     }
 }
 
@@ -68,12 +68,26 @@ pub(crate) struct Open<'a> {
 }
 
 impl Signing {
+    /// Nothing is signed while `clock` is wrong.
+    pub(crate) fn by(clock: Clock) -> Self {
+        Self {
+            blocked: RwLock::default(),
+            allowed: watch::Sender::new(true),
+            clock,
+        }
+    }
+
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         self.open().map(drop).map_err(Refusal::Unavailable)
     }
 
     /// Refuses with the reason; else nobody blocks while the answer is held.
     pub(crate) fn open(&self) -> Result<Open<'_>, Finding> {
+        self.clock.check()?;
         let blocked = self.read();
         match &*blocked {
             None => Ok(Open { _blocked: blocked }),
@@ -119,7 +133,7 @@ impl Signing {
         true
     }
 
-    /// Whether signing is allowed, now and at each change.
+    /// Whether a peer allows it, now and at each change.
     pub(crate) fn watch(&self) -> watch::Receiver<bool> {
         self.allowed.subscribe()
     }
@@ -225,7 +239,7 @@ impl HeadFile {
     ) -> std::io::Result<bool> {
         let _writing = self.lock();
         // Looked at under the lock: a foreign head that is remembered meanwhile is not overwritten.
-        if signing.check().is_err() {
+        if signing.blocked().is_some() {
             return Ok(false);
         }
         self.write(size, root).map(|()| true)

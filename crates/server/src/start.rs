@@ -10,7 +10,7 @@ pub use new_log::{NewLog, Why, new_log};
 pub(crate) use open::LARGEST_BLOB;
 pub use open::StartError;
 pub use prune::{Prune, PruneBounds, Pruning, prune, prune_within};
-pub use serve::{Running, run, start};
+pub use serve::{Running, run, start, start_by};
 pub(crate) use serve::{document_bytes, take_up};
 pub use snapshot::{
     Checked, Rebuild, Snapshotted, check_snapshots, rebuild, rebuild_from_first, snapshot,

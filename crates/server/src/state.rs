@@ -4,12 +4,14 @@
 //! stands in the records as an outcome. The same rows, kept by `store`, make the state of the next
 //! start; `rebuild_state` computes them again from the first record, and the two are equal.
 
+mod clock;
 mod counted;
 mod delegations;
 pub(crate) mod erased;
 mod fold;
 mod gateways;
 
+use clock::Clock;
 use delegations::Delegations;
 pub(crate) use fold::FoldError;
 pub(crate) use fold::node_of;
@@ -41,8 +43,7 @@ const GATEWAY_LINK: &str = "gateway-link ";
 pub(crate) struct State {
     /// Number of records applied.
     applied: u64,
-    /// The latest wall time of any record in whole seconds, Unix milliseconds.
-    clock_ms: u64,
+    clock: Clock,
     meta: BTreeMap<String, String>,
     nodes: BTreeMap<String, NodeRow>,
     tokens: BTreeMap<String, TokenRow>,
@@ -146,10 +147,16 @@ impl State {
         self.applied
     }
 
-    /// The latest wall time of any record in whole seconds, Unix milliseconds.
+    /// The latest wall time of any record in whole seconds, Unix milliseconds; what has ended by it is forgotten.
     #[must_use]
     pub(crate) const fn clock(&self) -> u64 {
-        self.clock_ms
+        self.clock.wall
+    }
+
+    /// Whether records are of much later than [`State::clock`]: a leap since the last start is not taken yet.
+    #[must_use]
+    pub(crate) const fn leaps(&self) -> bool {
+        self.clock.is_held()
     }
 
     #[must_use]
@@ -380,7 +387,7 @@ impl State {
         match change {
             Change::Meta(row) => {
                 if row.key == "clock" {
-                    self.clock_ms = row.value.parse().unwrap_or(0);
+                    self.clock = Clock::read(&row.value);
                 }
                 if let Some((head, stayed)) = abandoned(row) {
                     self.abandoned.insert(head, stayed);

@@ -33,12 +33,14 @@ pub(crate) async fn run(
     let mut ticks = tokio::time::interval(TICK);
     let mut count = 0_u64;
     let mut remembered = 0;
+    let mut wrong = false;
     loop {
         tokio::select! {
             () = core.stop.cancelled() => break,
             _ = ticks.tick() => {}
         }
         count += 1;
+        look_at_clock(&core, &mut wrong);
         remember(&core, &mut remembered).await;
         core.workloads.sweep(core.now().as_millis());
         if count.is_multiple_of(IDLE) {
@@ -96,6 +98,20 @@ pub(crate) async fn run(
     remember(&core, &mut remembered).await;
 }
 
+/// Says once when the clock goes wrong, and when it is right again.
+fn look_at_clock(core: &Core, wrong: &mut bool) {
+    let checked = core.signing.clock().check();
+    if checked.is_err() != *wrong {
+        *wrong = checked.is_err();
+        match checked {
+            Err(finding) => tracing::error!(%finding, "refusing to sign"),
+            Ok(_) => tracing::info!("the clock is right again: signing goes on"),
+        }
+        let blocked = core.signing.check().is_err();
+        core.metrics.blocked.set(i64::from(blocked));
+    }
+}
+
 /// Keeps the newest published head beside the ledger's key. Not while we are behind the one kept.
 async fn remember(core: &Arc<Core>, remembered: &mut u64) {
     let newest = core.journal.reader().head();
@@ -116,14 +132,18 @@ async fn remember(core: &Arc<Core>, remembered: &mut u64) {
     }
 }
 
-/// Past half of its life, or gone.
+/// Past half of its life, or gone, or of a time that has not come: made by a clock that was ahead.
 fn own_is_due(core: &Core) -> bool {
     let state = core.state();
     let newest = state
         .svids_of(core.authority.server_id().as_str())
         .filter(|svid| state.stands(svid))
-        .max_by_key(|svid| svid.not_after);
-    newest.is_none_or(|svid| core.now().as_millis() >= svid.not_before.midpoint(svid.not_after))
+        .max_by_key(|svid| svid.index);
+    let now = core.now().as_millis();
+    newest.is_none_or(|svid| {
+        let half = svid.not_before.midpoint(svid.not_after);
+        !(svid.not_before..half).contains(&now)
+    })
 }
 
 /// Issues the server's own SVID, like any other, and presents it.
@@ -200,8 +220,8 @@ pub(crate) fn last_svid(core: &Core, own: &OwnSvid, server_key: &Arc<dyn Signer>
 /// Replaces keys whose time has come: recorded, then in force, then told.
 async fn rotate(core: &Arc<Core>) -> Result<(), Refusal> {
     let rotating = Arc::clone(core);
-    let now: Timestamp = core.now();
-    let next = tokio::task::spawn_blocking(move || rotating.authority.rotation(now))
+    let (now, settled) = (core.now(), Timestamp::from_millis(core.state().clock()));
+    let next = tokio::task::spawn_blocking(move || rotating.authority.rotation(now, settled))
         .await
         .map_err(|error| Refusal::internal("rotating keys", &error))?
         .map_err(|error| Refusal::internal("rotating keys", &error))?;

@@ -7,11 +7,14 @@ use crate::revocations::same;
 use crate::{Cut, CutReason, Place};
 use estate::{Estate, EstateFiles};
 use facts::{Finding, Timestamp};
-use ledger::body::{self, Target};
+use ledger::body::{self, Target, TargetKind};
 use ledger::{Code as _, Hash, Receipt, Record, RecordType, VerifiedReceipt};
 use spiffe_core::Bundle;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+/// Seconds for which anything that has a serial lives: `node_s` is 30 days at most, and clocks differ.
+const LONGEST: u64 = 31 * 86_400;
 
 impl Following {
     /// The next checkpoint of the server's ledger.
@@ -198,10 +201,21 @@ impl Following {
     /// Forgets revocations that the server's state no longer has: they were lifted. Cuts that came ahead
     /// of their records stay.
     ///
+    /// INVARIANT: nobody lifts the revocation of a serial. The server forgets it when what it hit has ended by the
+    /// server's clock, which may have been wrong: it stays until that has ended at `now` as well.
+    ///
     /// # Errors
     /// `FOLLOW-STORE`.
-    pub fn keep_only(&self, standing: &BTreeSet<u64>) -> Result<(), Finding> {
-        self.lift(|index| !standing.contains(&index));
+    pub fn keep_only(&self, standing: &BTreeSet<u64>, now: Timestamp) -> Result<(), Finding> {
+        let lifted: BTreeSet<u64> = {
+            let held = self.held();
+            let gone = held
+                .revoked
+                .iter()
+                .filter(|(index, receipt)| !standing.contains(*index) && !hits_at(receipt, now));
+            gone.map(|(index, _)| *index).collect()
+        };
+        self.lift(|index| lifted.contains(&index));
         self.settle();
         self.keep()
     }
@@ -267,6 +281,13 @@ impl Following {
         self.heard_before(Timestamp::from_millis(stored.heard));
         Ok(())
     }
+}
+
+/// Whether it is of a serial, and what has that may not have ended at `now`.
+fn hits_at(receipt: &Receipt, now: Timestamp) -> bool {
+    let serial = target(receipt).is_some_and(|target| target.kind == TargetKind::Serial);
+    let recorded = Record::parse(&receipt.record).map(|record| record.stamp().wall);
+    serial && recorded.is_ok_and(|wall| now < Timestamp::from_millis(wall).plus_secs(LONGEST))
 }
 
 /// Whom a held revocation revokes.

@@ -407,7 +407,7 @@ impl Client {
             return Ok(());
         }
         match connection.initial.take() {
-            Some(standing) => self.following.keep_only(&standing),
+            Some(standing) => self.following.keep_only(&standing, Timestamp::now()),
             None => Ok(()),
         }
     }

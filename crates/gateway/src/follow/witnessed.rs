@@ -137,13 +137,29 @@ impl Watch {
         self.longest / 32
     }
 
-    fn read(&self, note: &str, key: &LedgerKey) -> Result<Witnessed, Finding> {
+    /// What counts at `now`. Beside witnesses whose clocks are ahead, which is none of the others' fault, these may be
+    /// enough.
+    fn judged(&self, note: &str, key: &LedgerKey, now: Timestamp) -> Result<Witnessed, Finding> {
+        let until = now.plus_secs(AHEAD_S);
+        let all = self.read(note, key, u64::MAX)?;
+        if all.time <= until {
+            return Ok(all);
+        }
+        self.read(note, key, until.as_secs()).map_err(|_| {
+            let ahead = all.time.since(now).as_secs();
+            refused(format!("cosigned {ahead} s ahead of the clock here"))
+                .next("set the clocks of the witnesses and of this machine")
+        })
+    }
+
+    /// By the lines of up to `until`, in seconds since 1970.
+    fn read(&self, note: &str, key: &LedgerKey, until: u64) -> Result<Witnessed, Finding> {
         let failed = |error: ledger::CheckpointError| {
             refused(format!("{}: {}", error.code(), facts::with_causes(&error)))
         };
         let parsed = Note::parse(note).map_err(|error| failed(error.into()))?;
         let checkpoint = Checkpoint::open(note, key).map_err(failed)?;
-        let quorum = self.policy.judge(&parsed).map_err(failed)?;
+        let quorum = self.policy.judge_by(&parsed, until).map_err(failed)?;
         let (few, all) = (quorum.cosignatures.len(), self.policy.witnesses().len());
         let few = || refused(format!("{few} of {all} witnesses"));
         let time = quorum.time.filter(|_| quorum.reached).ok_or_else(few)?;
@@ -174,14 +190,7 @@ impl Following {
             return Ok(());
         };
         let mut held = self.held();
-        let mut witnessed = watch.read(note, held.chain.key())?;
-        if witnessed.time > now.plus_secs(AHEAD_S) {
-            let ahead = witnessed.time.since(now).as_secs();
-            return Err(
-                refused(format!("cosigned {ahead} s ahead of the clock here"))
-                    .next("set the clocks of the witnesses and of this machine"),
-            );
-        }
+        let mut witnessed = watch.judged(note, held.chain.key(), now)?;
         witnessed.taken = Some(Instant::now());
         if held.chain.place(&witnessed.checkpoint) != Place::On {
             held.chain.prove(&witnessed.checkpoint, known_size, proof)?;
@@ -201,7 +210,11 @@ impl Following {
             return;
         };
         let mut held = self.held();
-        match watch.read(note, held.chain.key()) {
+        let key = held.chain.key();
+        let judged = watch
+            .judged(note, key, Timestamp::now())
+            .or_else(|_| watch.read(note, key, u64::MAX));
+        match judged {
             Ok(witnessed) => held.witnessed = Some(witnessed),
             Err(finding) => {
                 tracing::warn!(%finding, "what was witnessed before the start counts no more")

@@ -218,11 +218,14 @@ async fn the_servers_state_says_which_revocations_stand() {
     world.revoke(TargetKind::Machine, "m1");
     let twice = world.revoke(TargetKind::Machine, "m1");
     // One of two alike is enough.
-    world.following.keep_only(&BTreeSet::from([twice])).unwrap();
+    world
+        .following
+        .keep_only(&BTreeSet::from([twice]), world.now)
+        .unwrap();
     assert_eq!(world.refused(&svid.chain).await, "GATEWAY-REVOKED");
     world
         .following
-        .keep_only(&BTreeSet::from([by_identity]))
+        .keep_only(&BTreeSet::from([by_identity]), world.now)
         .unwrap();
     world.admit(&svid.chain).await.unwrap();
 }
@@ -236,6 +239,33 @@ async fn a_cut_ahead_of_its_record_outlives_what_is_lifted() {
     world
         .following
         .cut_now(&target, &crate::sessions::revoked());
-    world.following.keep_only(&BTreeSet::new()).unwrap();
+    world
+        .following
+        .keep_only(&BTreeSet::new(), world.now)
+        .unwrap();
     assert_eq!(world.refused(&svid.chain).await, "GATEWAY-REVOKED");
+}
+
+/// The server forgets it when the SVID has ended by the server's clock, which may have been wrong for a moment.
+#[tokio::test]
+async fn a_serial_that_the_server_has_forgotten_stays_revoked_until_it_has_ended_here() {
+    let world = World::new();
+    let svid = world.issue_published(PAYMENTS);
+    let serial = world.admit(&svid.chain).await.unwrap().serial.clone();
+    let revoked = world.revoke(TargetKind::Serial, &serial);
+    world
+        .following
+        .keep_only(&BTreeSet::from([revoked]), world.now)
+        .unwrap();
+    let keep = |days: u64| {
+        let then = world.now.plus_secs(days * 86_400);
+        world.following.keep_only(&BTreeSet::new(), then).unwrap();
+    };
+    for days in [0, 30] {
+        keep(days);
+        assert_eq!(world.refused(&svid.chain).await, "GATEWAY-REVOKED");
+    }
+    // Nobody holds it for ever.
+    keep(32);
+    world.admit(&svid.chain).await.unwrap();
 }

@@ -190,7 +190,10 @@ async fn a_gateway_steps_over_and_what_was_given_up_is_refused_also_after_a_rest
         let receipt = receipt.encode().unwrap();
         world.following.take_record(&receipt, blob).unwrap();
     }
-    world.following.keep_only(&BTreeSet::new()).unwrap();
+    world
+        .following
+        .keep_only(&BTreeSet::new(), world.now)
+        .unwrap();
     let current = world.following.current().unwrap();
     assert_eq!(
         current.index,

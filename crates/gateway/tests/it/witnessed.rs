@@ -186,6 +186,41 @@ async fn a_look_that_is_dated_ahead_or_shown_twice_is_no_fresher() {
     assert_eq!(refused.code, "GATEWAY-UNWITNESSED");
 }
 
+/// A glitch of one witness's clock, which it can never take back: the other one is enough, and does not spoil what it says.
+#[tokio::test]
+async fn a_witness_whose_clock_is_ahead_does_not_spoil_what_another_one_saw() {
+    let witnesses = Witnesses::new();
+    let [pq, ed] = &witnesses.0;
+    let policy = format!(
+        "witness a {}\nwitness b {}\ngroup g any a b\nquorum g\n",
+        pq.key(),
+        ed.key()
+    );
+    let world = World::watched(Watch {
+        policy: policy.parse().unwrap(),
+        longest: Duration::from_secs(LONGEST),
+    });
+    let svid = world.issue_published(PAYMENTS);
+    let ahead = witnesses.cosign(&head(&world), 1, world.now.plus_secs(400 * 86_400));
+    assert_eq!(code(take(&world, &ahead)), "FOLLOW-WITNESSED");
+    let both = |at: Timestamp| {
+        let mut note = Note::parse(&ahead).unwrap();
+        let checkpoint = ForeignCheckpoint::parse(&note.text).unwrap();
+        note.merge(vec![ed.cosign(&checkpoint, at.as_secs()).unwrap()])
+            .unwrap();
+        note.to_string()
+    };
+    take(&world, &both(world.now)).unwrap();
+    world.admit(&svid.chain).await.unwrap();
+    // It grows old by the time of the other one.
+    let later = world.now.plus_secs(LONGEST + 1);
+    world.following.heard(later);
+    let refused = world.admit_at(&svid.chain, later).await.unwrap_err();
+    assert_eq!(refused.code, "GATEWAY-UNWITNESSED");
+    take_at(&world, &both(later), later).unwrap();
+    world.admit_at(&svid.chain, later).await.unwrap();
+}
+
 #[tokio::test]
 async fn what_too_few_have_seen_or_another_key_signed_says_nothing() {
     let witnesses = Witnesses::new();

@@ -328,3 +328,32 @@ fn a_quorum_has_seen_a_checkpoint_when_the_last_that_it_needs_had() {
         (true, Some(500))
     );
 }
+
+#[test]
+fn a_line_of_a_clock_that_is_ahead_counts_for_nobody_who_asks_by_now() {
+    let policy: Policy = format!(
+        "witness a {}\nwitness b {}\ngroup g 1 a b\nquorum g\n",
+        witness(11).key(),
+        witness(12).key(),
+    )
+    .parse()
+    .unwrap();
+    let (a, b) = (witness(11), witness(12));
+    let judged = |lines: &[(&ledger::Cosigner, u64)], until: u64| {
+        let mut note = note();
+        for (witness, time) in lines {
+            note = cosigned(&note, &[witness], *time);
+        }
+        let note = Note::parse(&note).unwrap();
+        let quorum = policy.judge_by(&note, until).unwrap();
+        (quorum.reached, quorum.time)
+    };
+    // Years ahead: alone it is none, and beside another it neither spoils that nor makes it fresh.
+    assert_eq!(judged(&[(&a, 90_000)], 560), (false, None));
+    assert_eq!(judged(&[(&a, 90_000), (&b, 500)], 560), (true, Some(500)));
+    assert_eq!(
+        judged(&[(&a, 90_000), (&b, 500)], u64::MAX),
+        (true, Some(90_000))
+    );
+    assert_eq!(judged(&[(&b, 560)], 560), (true, Some(560)));
+}

@@ -329,7 +329,15 @@ pub(super) async fn revoke(
         "recorded": index.is_some(),
     });
     if let (None, Value::Object(fields)) = (index, &mut document) {
-        let note = if core.signing.check().is_err() {
+        let clock = core.signing.clock().check().err();
+        let note = if let Some(finding) = clock {
+            Finding::new(
+                "REVOKE-POSTPONED",
+                "the revocation is in force; its record waits for the server's clock",
+            )
+            .observed(finding.code)
+            .next("set the clock of the server's machine: trilith status")
+        } else if core.signing.check().is_err() {
             Finding::new(
                 "REVOKE-POSTPONED",
                 "the revocation is in force; its record waits for the recovery of the server",

@@ -72,7 +72,12 @@ pub(super) fn status(core: &Core) -> Value {
         "svids": state.svids().count(),
         "workloads": core.workloads.total(),
         "gateways": gateways,
-        "signing": core.signing.blocked().map_or(json!("allowed"), |blocked| json!(blocked.finding)),
+        "signing": core.signing.open().map_or_else(|finding| json!(finding), |_open| json!("allowed")),
+        "clock": json!({
+            "now": core.now().to_string(),
+            "records": Timestamp::from_millis(state.clock()).to_string(),
+            "leaps": state.leaps(),
+        }),
         "misbehaviour": state.misbehaved().map(|(origin, index, kind, by)| json!({
             "origin": origin, "record": index, "kind": kind, "by": by,
         })).collect::<Vec<_>>(),

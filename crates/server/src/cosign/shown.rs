@@ -10,7 +10,7 @@
 
 use super::driven::driven;
 use super::witness::{Target, cosign};
-use super::{Asked, Witnessed, addresses, foreign};
+use super::{AHEAD, Asked, Witnessed, addresses, foreign};
 use crate::config;
 use crate::core::Core;
 use crate::signing::{Foreign, HeadFile, Signing, behind};
@@ -200,7 +200,7 @@ impl Shown {
             "SERVER-UNWITNESSED",
             "too few witnesses have cosigned the head of this ledger since the start: whether it was rewound is not known",
         )
-        .expected("the quorum of `witnesses.policy`, by lines that are made now")
+        .expected("the quorum of `witnesses.policy`, by lines that are made now, by the clock here")
         .observed(format!("{} records here", reader.head().checkpoint.size))
         .next(
             "look at the warnings above and at the way to the witnesses, then start again; to start without them, take \
@@ -262,8 +262,11 @@ async fn seen_now(
         });
     }
     let reached = |note: &Note| {
-        let seen = Witnessed::read(note, key, policy);
-        seen.is_some_and(|seen| seen.time >= oldest)
+        let now = Timestamp::now();
+        // INVARIANT: a line that is dated ahead could be an old one for as long as that.
+        let made_now = oldest..=now.plus_secs(AHEAD).as_secs();
+        let seen = Witnessed::read(note, key, policy, now);
+        seen.is_some_and(|seen| made_now.contains(&seen.time))
     };
     let until = Instant::now() + within * PATIENCE;
     while !reached(&note) {

@@ -1,7 +1,7 @@
 //! A delegation that somebody asks for: judged by the estate, recorded, signed, in this order.
 
 use super::{chain, right, stands};
-use crate::core::{Core, draft, stamp};
+use crate::core::{Core, draft};
 use crate::current::Current;
 use crate::metrics::Kind;
 use crate::people::LoggedIn;
@@ -226,7 +226,7 @@ pub(super) fn decide(
             .next("use one for more than one request, or ask for shorter ones"),
         ));
     }
-    let stamp = stamp();
+    let stamp = core.stamp();
     let now = Timestamp::from_millis(stamp.wall);
     let (actions, resources) = scope.to_words();
     let link = Link {

@@ -25,6 +25,8 @@ const AT_ONCE: u32 = 4_096;
 /// Bytes of records between two checkpoints of the gateway: its commits have a few MiB. Below what a mirror
 /// takes at once.
 const MOST: usize = 30 << 20;
+/// Between looks at a clock that is wrong.
+const CLOCK: std::time::Duration = std::time::Duration::from_secs(1);
 
 struct Anchoring {
     core: Arc<Core>,
@@ -558,6 +560,10 @@ impl Anchoring {
                 Err(Failure::Blocked(finding)) => {
                     if allowed.wait_for(|allowed| *allowed).await.is_err() {
                         return Err(Refusal::Unavailable(finding));
+                    }
+                    // Of a clock that is wrong nobody is told that it is right.
+                    while self.core.signing.clock().check().is_err() {
+                        tokio::time::sleep(CLOCK).await;
                     }
                 }
                 Err(failure) => return Err(failure.into()),

@@ -3,6 +3,7 @@
 use super::open::{Opened, StartError};
 use crate::admin::{self, AdminService};
 use crate::authority::{self, Authority};
+use crate::clock::{Clock, ReadClock, system_clock};
 use crate::config::Config;
 use crate::core::Core;
 use crate::cosign::{Shown, Witnesses};
@@ -56,6 +57,8 @@ const FOLLOW_MESSAGE: usize = 8 << 20;
 const PEOPLE_MESSAGE: usize = 32 << 10;
 /// A token of eight links, and whom it is to let act.
 const DELEGATE_MESSAGE: usize = 128 * 1_024;
+/// Between the last record and a start, without a word.
+const LEAP: std::time::Duration = std::time::Duration::from_secs(86_400);
 /// Of one connection at once: an agent or a gateway has a handful, and each may hold a message.
 const STREAMS: u32 = 64;
 
@@ -90,7 +93,18 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 /// # Errors
 /// [`StartError`].
 pub async fn start(config: Config) -> Result<Running, StartError> {
+    start_by(config, system_clock).await
+}
+
+/// As [`start`], by other clocks than the system's.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start_by(config: Config, clock: ReadClock) -> Result<Running, StartError> {
     config.check()?;
+    let clock = Clock::by(clock);
+    // INVARIANT: before anything is made by it. Revoking needs it as well: nobody's certificate has begun by then.
+    clock.check().map_err(StartError::Refused)?;
     let stop = CancellationToken::new();
     let failure = Arc::new(OnceLock::new());
     let fail = {
@@ -126,7 +140,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let (core, ledger, server_key, alone) = {
         let stop = stop.clone();
-        blocking(move || assemble(config, opened, shown.as_ref(), fail, stop)).await?
+        blocking(move || assemble(config, clock, opened, shown.as_ref(), fail, stop)).await?
     };
     let own = OwnSvid::empty();
     let presented = upkeep::own_svid(&core, &own, &server_key).await;
@@ -191,6 +205,7 @@ type Assembled = (Arc<Core>, Ledger, Arc<dyn Signer>, Alone);
 
 fn assemble(
     config: Config,
+    clock: Clock,
     opened: Opened,
     shown: Option<&Shown>,
     fail: Arc<dyn Fn(&str) + Send + Sync>,
@@ -219,7 +234,8 @@ fn assemble(
     for finding in &begun.refused {
         tracing::warn!(%finding, "a snapshot is not used");
     }
-    let signing = Arc::new(Signing::default());
+    leap(&state, clock.now());
+    let signing = Arc::new(Signing::by(clock));
     if let Some(finding) = elsewhere.known(ledger.key())? {
         signing.block(finding, None);
     }
@@ -270,8 +286,12 @@ fn assemble(
         Ok(())
     };
     if found.checkpoint.size == 0 {
-        let document =
-            identity::Authority::create(&trust_domain, &lifetimes, ca.as_ref(), Timestamp::now())?;
+        let document = identity::Authority::create(
+            &trust_domain,
+            &lifetimes,
+            ca.as_ref(),
+            signing.clock().now(),
+        )?;
         let begin = body::Begin {
             trust_domain: config.trust_domain.clone(),
             ledger_key: Base64(ledger.key().public_key().spki_der().to_vec()),
@@ -348,6 +368,7 @@ fn assemble(
     )
     .map_err(StartError::Refused)?;
     let authority = Authority::open(document, lifetimes, config.lifetimes.node_s, ca, server_id)?;
+    let started = signing.clock().now();
     let core = Arc::new(Core {
         trust_domain,
         ledger_key: ledger.key().clone(),
@@ -390,7 +411,7 @@ fn assemble(
         connections: std::sync::atomic::AtomicU64::new(1),
         server_spki: server_key.public_key().spki_der().to_vec(),
         commitment_key,
-        started: Timestamp::now(),
+        started,
         stop,
         journal,
         blobs,
@@ -407,6 +428,27 @@ fn assemble(
         crate::crl::remake(&core).map_err(|refusal| refused(&refusal))?;
     }
     Ok((core, ledger, server_key, alone))
+}
+
+/// Says that the clock shows a time which is far from the last record's. Whether it is wrong nobody here can know.
+fn leap(state: &State, now: Timestamp) {
+    let last = Timestamp::from_millis(state.clock());
+    if last == Timestamp::EPOCH {
+        return;
+    }
+    if now.since(last) > LEAP {
+        tracing::warn!(
+            %last, %now,
+            "the last record is of more than a day ago: if this clock is ahead, set it and start the server again within the hour, \
+             before what is revoked is forgotten by it"
+        );
+    }
+    if last.since(now) > LEAP {
+        tracing::warn!(
+            %last, %now,
+            "there are records of later than this clock shows: it is behind, or was ahead once"
+        );
+    }
 }
 
 fn refused(refusal: &crate::refusal::Refusal) -> StartError {

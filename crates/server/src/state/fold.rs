@@ -2,12 +2,12 @@
 //! that a new one is decided on here.
 
 use super::{
-    ABANDONED, GATEWAY_LINK, GRACE, LINK, MISBEHAVED, State, counted, erased, target_name,
+    ABANDONED, GATEWAY_LINK, GRACE, LINK, MISBEHAVED, State, clock, counted, erased, target_name,
 };
 use crate::evict;
 use ledger::body::{self, SvidKind, TargetKind, VerdictOutcome};
 use ledger::lineage;
-use ledger::{HexDigest, Record, RecordError, RecordType};
+use ledger::{HexDigest, Record, RecordError, RecordType, Stamp};
 use std::sync::Arc;
 use store::{
     BundleRow, Change, DelegationRow, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow,
@@ -40,7 +40,7 @@ impl State {
         for change in &changes {
             self.absorb(change);
         }
-        self.advance(record.stamp().wall, &mut changes);
+        self.advance(record.stamp(), clock::begins(record.kind()), &mut changes);
         self.applied += 1;
         Ok(changes)
     }
@@ -49,7 +49,7 @@ impl State {
     pub(crate) fn apply_issuance(
         &mut self,
         index: u64,
-        wall: u64,
+        stamp: Stamp,
         estate: Option<u64>,
         issuance: &body::Issuance,
     ) -> Result<Vec<Change>, FoldError> {
@@ -60,22 +60,23 @@ impl State {
         let change = Change::Svid(svid(index, estate, issuance));
         self.absorb(&change);
         let mut changes = vec![change];
-        self.advance(wall, &mut changes);
+        self.advance(stamp, false, &mut changes);
         self.applied += 1;
         Ok(changes)
     }
 
     /// Moves the clock, in whole seconds and never back, and drops what has ended before it.
-    fn advance(&mut self, wall: u64, changes: &mut Vec<Change>) {
-        let wall = wall - wall % 1000;
-        if wall <= self.clock_ms {
+    fn advance(&mut self, now: Stamp, begins: bool, changes: &mut Vec<Change>) {
+        let next = self.clock.after(now, begins);
+        if next == self.clock {
             return;
         }
-        self.clock_ms = wall;
+        self.clock = next;
+        let wall = next.wall;
         let from = changes.len();
         changes.push(Change::Meta(MetaRow {
             key: "clock".to_owned(),
-            value: wall.to_string(),
+            value: next.row(),
         }));
         for (end, index) in &self.by_expiry {
             if end.saturating_add(GRACE) >= wall {
@@ -592,10 +593,13 @@ mod tests {
         }));
         assert!(!state.delegation_stands(&two), "it rests on the first");
         let mut changes = Vec::new();
-        state.advance(end + GRACE, &mut changes);
+        let mut advance = |state: &mut State, wall| {
+            state.advance(Stamp { wall, mono: 0 }, false, &mut changes);
+        };
+        advance(&mut state, end + GRACE);
         assert!(state.revoked(TargetKind::Serial, "one").is_some());
         assert_eq!(state.delegations_of("spiffe://example.org/a"), 2);
-        state.advance(end + GRACE + 1000, &mut changes);
+        advance(&mut state, end + GRACE + 1000);
         assert!(state.revoked(TargetKind::Serial, "one").is_none());
         assert_eq!(state.delegations_of("spiffe://example.org/a"), 0);
         assert_eq!(state.delegations().count(), 0);

@@ -21,6 +21,7 @@ mod authority;
 mod azure;
 mod booting;
 mod certificates;
+mod clock;
 mod cloud;
 mod delegate_client;
 mod delegating;

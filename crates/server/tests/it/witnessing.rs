@@ -33,6 +33,8 @@ enum Mood {
     Boasting,
     /// It refuses what it is shown as not what it has seen, and shows that.
     Contradicting,
+    /// By a clock that is a year ahead.
+    Ahead,
 }
 
 struct Inner {
@@ -176,6 +178,10 @@ impl Inner {
             let lines = [&self.cosigner, &stranger].map(|one| one.cosign(&other, now).unwrap());
             return Answer::Cosigned(lines.to_vec());
         }
+        let now = match self.mood {
+            Mood::Ahead => now + 400 * 86_400,
+            _ => now,
+        };
         let line = self.cosigner.cosign(&request.checkpoint, now).unwrap();
         let mut note = request.note.clone();
         note.merge(vec![line.clone()]).unwrap();

@@ -216,6 +216,8 @@ async fn a_server_that_holds_begins_with_nothing_that_its_witnesses_do_not_cosig
     refused(&scene, [Mood::Silent; 3]).await;
     refused(&scene, [Mood::Good, Mood::Silent, Mood::Silent]).await;
     refused(&scene, [Mood::Forging; 3]).await;
+    // Whoever stands between could show for a year what clocks that are ahead have signed once.
+    refused(&scene, [Mood::Ahead, Mood::Silent, Mood::Ahead]).await;
     scene.moods([Mood::Good, Mood::Silent, Mood::Good]);
     scene.go_on().await;
     assert_eq!(scene.signing().await, "allowed");

@@ -1,0 +1,212 @@
+//! The time that this server goes by: the system's, for as long as that passes as time does.
+//!
+//! A clock that jumps ahead, for seconds and by a mistake, would have revocations forgotten and keys end that are good, and
+//! what follows from records stays so. Nothing is signed or recorded by it. One that goes back is followed: nothing ends
+//! by it.
+//!
+//! What it is at a start nobody here can know: a server may have stood still for months. The state takes such a leap only
+//! after a while (`state/clock.rs`).
+
+use facts::{Finding, Timestamp};
+use ledger::Stamp;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// What the clocks of a machine show.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// For records.
+    pub stamp: Stamp,
+    /// Since the machine was started, also while it slept: by a clock that nobody sets.
+    pub up: Duration,
+}
+
+/// How they are read.
+pub type ReadClock = fn() -> Reading;
+
+/// Milliseconds by which the clock may be ahead of what has passed: it is set by little at times.
+pub(crate) const AHEAD: u64 = 5 * 60 * 1000;
+/// What it was set by is taken for passed, once in so many milliseconds: many small steps are no leap.
+const AGAIN: u64 = 60 * 60 * 1000;
+/// 2026, when this was written. A machine without a battery begins in 1970.
+const WRITTEN: u64 = 1_767_225_600_000;
+
+/// The clocks of this machine.
+#[must_use]
+pub fn system_clock() -> Reading {
+    let up = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(up.tv_sec).unwrap_or_default();
+    let nanoseconds = u32::try_from(up.tv_nsec).unwrap_or_default();
+    Reading {
+        stamp: ledger_store::system_clock(),
+        up: Duration::new(seconds, nanoseconds),
+    }
+}
+
+/// A moment by both clocks, in milliseconds.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    wall: u64,
+    up: u64,
+}
+
+impl Known {
+    /// What the wall should show.
+    const fn passed(self, up: u64) -> u64 {
+        self.wall.saturating_add(up.saturating_sub(self.up))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Clock {
+    read: ReadClock,
+    /// Of the first look, and of the last step that was taken.
+    known: Mutex<Option<Known>>,
+}
+
+impl Clock {
+    /// It is believed at its first look.
+    pub(crate) const fn by(read: ReadClock) -> Self {
+        Self {
+            read,
+            known: Mutex::new(None),
+        }
+    }
+
+    /// Now; what has passed, where the clock shows something else.
+    pub(crate) fn stamp(&self) -> Stamp {
+        let (shown, believed) = self.look();
+        Stamp {
+            wall: believed.unwrap_or(shown.wall),
+            ..shown
+        }
+    }
+
+    /// As [`Clock::stamp`], without the time for records.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.stamp().wall)
+    }
+
+    /// The stamp of a record of now.
+    ///
+    /// # Errors
+    /// `SERVER-CLOCK`: the clock has leapt ahead, or was never set.
+    pub(crate) fn check(&self) -> Result<Stamp, Finding> {
+        let (shown, believed) = self.look();
+        let Some(believed) = believed else {
+            return Ok(shown);
+        };
+        let time = |millis| Timestamp::from_millis(millis).to_string();
+        Err(Finding::new(
+            "SERVER-CLOCK",
+            "this server's clock is not what it can be: by it what is revoked would be forgotten and keys would end, so that \
+             nothing is signed or recorded",
+        )
+        .expected(format!("about {}, by the time that has passed", time(believed)))
+        .observed(time(shown.wall))
+        .next(
+            "set the clock of this machine, and the server goes on by itself; if it was wrong before and is right now, or \
+             the machine stood still, start the server again",
+        ))
+    }
+
+    /// What is shown, and what is to be believed instead.
+    fn look(&self) -> (Stamp, Option<u64>) {
+        let Reading { stamp, up } = (self.read)();
+        let up = u64::try_from(up.as_millis()).unwrap_or(u64::MAX);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = Known {
+            wall: stamp.wall,
+            up,
+        };
+        let before = known.get_or_insert(shown);
+        let passed = before.passed(up);
+        if stamp.wall > passed.saturating_add(AHEAD) || stamp.wall < WRITTEN {
+            return (stamp, Some(passed));
+        }
+        if stamp.wall > passed && up.saturating_sub(before.up) >= AGAIN {
+            *before = shown;
+        }
+        (stamp, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    const START: u64 = 1_800_000_000_000;
+    const HOUR: u64 = 3_600_000;
+
+    thread_local! {
+        /// Wall and passed, in milliseconds.
+        static SHOWN: Cell<(u64, u64)> = const { Cell::new((START, 7)) };
+    }
+
+    fn shown() -> Reading {
+        let (wall, up) = SHOWN.get();
+        Reading {
+            stamp: Stamp { wall, mono: 0 },
+            up: Duration::from_millis(up),
+        }
+    }
+
+    /// Whether it is believed at `up` that it is `wall`, and what it is if not.
+    fn at(clock: &Clock, wall: u64, up: u64) -> Result<(), u64> {
+        SHOWN.set((wall, up));
+        match clock.check() {
+            Ok(stamp) => {
+                assert_eq!((stamp.wall, clock.now().as_millis()), (wall, wall));
+                Ok(())
+            }
+            Err(finding) => {
+                assert_eq!(finding.code, "SERVER-CLOCK");
+                Err(clock.now().as_millis())
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_leaps_ahead_is_not_believed_and_comes_back_by_itself() {
+        let clock = Clock::by(shown);
+        assert_eq!(at(&clock, START, 7), Ok(()));
+        assert_eq!(at(&clock, START + 2 * HOUR, 2 * HOUR + 7), Ok(()));
+        for leap in [2 * HOUR, 400 * 24 * HOUR, AHEAD + 1] {
+            let wrong = at(&clock, START + 2 * HOUR + 500 + leap, 2 * HOUR + 507);
+            assert_eq!(wrong, Err(START + 2 * HOUR + 500), "{leap}");
+            assert_eq!(at(&clock, START + 2 * HOUR + 900, 2 * HOUR + 907), Ok(()));
+        }
+    }
+
+    #[test]
+    fn small_steps_are_taken_and_many_of_them_in_a_row_are_not() {
+        let clock = Clock::by(shown);
+        let (mut wall, mut up) = (START, 7);
+        assert_eq!(at(&clock, wall, up), Ok(()));
+        for _ in 0..24 {
+            (wall, up) = (wall + HOUR + AHEAD, up + HOUR);
+            assert_eq!(at(&clock, wall, up), Ok(()));
+        }
+        assert_eq!(at(&clock, wall + AHEAD, up), Ok(()));
+        let twice = at(&clock, wall + 2 * AHEAD, up);
+        assert_eq!(twice, Err(wall));
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_is_followed_and_makes_no_room_for_a_leap() {
+        let clock = Clock::by(shown);
+        assert_eq!(at(&clock, START, 7), Ok(()));
+        assert_eq!(at(&clock, START - HOUR, 8), Ok(()));
+        assert_eq!(at(&clock, START, 9), Ok(()));
+        assert_eq!(at(&clock, START + HOUR, 10), Err(START + 3));
+    }
+
+    #[test]
+    fn a_clock_that_was_never_set_is_not_believed() {
+        assert_eq!(at(&Clock::by(shown), 60_000, 7), Err(60_000));
+        let clock = Clock::by(shown);
+        assert_eq!(at(&clock, START, 7), Ok(()));
+        assert_eq!(at(&clock, 60_000, 8), Err(START + 1));
+    }
+}
