@@ -1,7 +1,7 @@
 //! Keys give way to their successors before they end, and what they signed stays valid.
 
 use crate::world::{NOW, World};
-use crypto::{Algorithm, KeyPair};
+use crypto::{Algorithm, KeyPair, Signer as _};
 use identity::{Authority, AuthorityError, Lifetimes};
 use spiffe_core::X509Svid;
 
