@@ -157,7 +157,8 @@ pub fn lineage_in(dir: &Path, key: &LedgerKey) -> Result<LedgerKey, StoreError> 
     })
 }
 
-/// Tells whoever reads the folder of the lineage of `key`, if it has one.
+/// Tells whoever reads the folder of the lineage of `key`, if it has one. Where the file says so already nothing is
+/// written: a ledger is opened on a full disk as well.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -166,10 +167,16 @@ pub fn keep_lineage(dir: &Path, key: &LedgerKey) -> Result<(), StoreError> {
     if links.is_empty() {
         return Ok(());
     }
+    let told = lineage::to_json(&links);
+    // What cannot be read is written anew.
+    let there = crate::disk::read_file(&RealDisk, &path, LINEAGE_BYTES).ok();
+    if there.flatten().as_deref() == Some(told.as_bytes()) {
+        return Ok(());
+    }
     RealDisk
         .create_dir_all(dir)
         .map_err(StoreError::io("cannot create", dir))?;
-    let written = crate::disk::replace(&RealDisk, &path, lineage::to_json(&links).as_bytes());
+    let written = crate::disk::replace(&RealDisk, &path, told.as_bytes());
     written
         .and_then(|()| RealDisk.sync_dir(dir))
         .map_err(StoreError::io("cannot write", &path))

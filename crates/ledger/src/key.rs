@@ -3,7 +3,7 @@
 
 use crate::body::KeyRotation;
 use crate::scalar::{decode_base64, parse_decimal};
-use crate::{Checkpoint, Code, Hash, Note, NoteSignature, json};
+use crate::{Checkpoint, Code, Hash, LedgerKind, Note, NoteSignature, json};
 use crypto::{Algorithm, PublicKey, Signer};
 use std::fmt;
 use std::str::FromStr;
@@ -107,17 +107,19 @@ pub fn line(origin: &str) -> &str {
 }
 
 /// Whether somebody who says `name` means the ledger whose newest log is `origin`: by that, by a log that it goes on
-/// from, or by the last part of either.
+/// from, or by the last part of either. Whoever says `server` means no gateway that took this name.
 #[must_use]
 pub fn is_called(origin: &str, name: &str) -> bool {
     let last = origin.rsplit('/').next().unwrap_or(origin);
-    !name.is_empty() && (holds(origin, name) || holds(last, name))
+    let by_last = line(last) != "server" || LedgerKind::of(origin) == LedgerKind::Server;
+    !name.is_empty() && (holds(origin, name) || by_last && holds(last, name))
 }
 
 fn place(origin: &str) -> (&str, u64) {
     let numbered = origin.rsplit_once('@').and_then(|(first, number)| {
         let number = parse_decimal(number).filter(|number| *number > 1)?;
-        Some((first, number))
+        // A lineage has a name: `@2` alone is one, and no second log of a ledger without one.
+        (!first.is_empty()).then_some((first, number))
     });
     numbered.unwrap_or((origin, 1))
 }

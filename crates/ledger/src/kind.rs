@@ -67,6 +67,29 @@ mod tests {
     }
 
     #[test]
+    fn who_says_server_means_no_gateway_that_took_the_name() {
+        for (origin, name, meant) in [
+            ("a.example/server", "server", true),
+            ("a.example/server@3", "server@2", true),
+            ("a.example/gateway/server", "server", false),
+            ("a.example/gateway/server@2", "server", false),
+            ("a.example/gateway/server@3", "server@2", false),
+            ("a.example/gateway/server", "a.example/gateway/server", true),
+            ("a.example/gateway/pg@2", "pg", true),
+        ] {
+            assert_eq!(crate::is_called(origin, name), meant, "{origin} {name}");
+        }
+    }
+
+    #[test]
+    fn a_number_alone_is_a_name_and_no_second_log() {
+        let origin = Origin::new("@2").unwrap();
+        assert_eq!(origin.place(), ("@2", 1));
+        let second = Origin::new("@2@2").unwrap();
+        assert_eq!(second.place(), ("@2", 2));
+    }
+
+    #[test]
     fn a_ledger_is_of_the_trust_domain_that_its_name_begins_with() {
         for origin in ["a.example/server@2", "a.example/gateway/b/c", "a.example"] {
             assert_eq!(trust_domain(origin), "a.example");

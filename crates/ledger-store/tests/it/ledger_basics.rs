@@ -244,3 +244,26 @@ fn a_commit_of_nothing_writes_nothing() {
     check_whole(ledger.reader(), &key(&signer));
     assert_eq!(text_of(ledger.reader(), 1), "two");
 }
+
+/// A full disk kept a server from starting, from its first new log on.
+#[test]
+fn a_lineage_that_is_told_already_is_not_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let named = |origin: &str| ledger::LedgerSigner::new(origin, signer()).unwrap();
+    let (first, second) = (named("a.example/server"), named("a.example/server@2"));
+    let link = ledger::lineage::Link::sign(&first, &second, (4, [7; 32]), "").unwrap();
+    let key = ledger::lineage::follow(first.key(), &[link]).unwrap();
+    ledger_store::keep_lineage(dir.path(), &key).unwrap();
+    let told = std::fs::read(dir.path().join("lineage")).unwrap();
+    // Whatever is written goes by here.
+    let blocked = dir.path().join("lineage.tmp");
+    std::fs::create_dir(&blocked).unwrap();
+    ledger_store::keep_lineage(dir.path(), &key).unwrap();
+    for other in [&b""[..], b"[]", &told[1..]] {
+        std::fs::write(dir.path().join("lineage"), other).unwrap();
+        assert!(ledger_store::keep_lineage(dir.path(), &key).is_err());
+    }
+    std::fs::remove_dir(&blocked).unwrap();
+    ledger_store::keep_lineage(dir.path(), &key).unwrap();
+    assert_eq!(std::fs::read(dir.path().join("lineage")).unwrap(), told);
+}
