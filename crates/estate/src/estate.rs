@@ -55,7 +55,8 @@ impl Estate {
     }
 
     /// As [`Estate::compile`], for a version that a ledger has as applied: rules that came later than it,
-    /// of identities' paths and DNS names, are for the next apply to enforce.
+    /// of identities' paths and DNS names, are for the next apply to enforce. What its policies name as resources were
+    /// written in its time is what is written otherwise now.
     ///
     /// # Errors
     /// As [`Estate::compile`].
@@ -81,8 +82,8 @@ impl Estate {
         // Policies and entities take the same time, and neither needs the other.
         let (read, graph) = std::thread::scope(|scope| {
             let graph = scope.spawn(|| Graph::build(&model, &vocabulary));
-            let policies = parse_policies(files, &vocabulary, &model);
-            let invariants = parse_invariants(files, &vocabulary.schema, &model);
+            let policies = parse_policies(files, &vocabulary, &model, recorded);
+            let invariants = parse_invariants(files, &vocabulary.schema, &model, recorded);
             ((policies, invariants), graph.join())
         });
         let (policies, invariants) = match read {

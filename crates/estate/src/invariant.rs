@@ -12,7 +12,7 @@ use crate::files::EstateFiles;
 use crate::model::Model;
 use crate::policy::{
     Guard, Place, Scope, check_names, collect, each_statement, guards, parse_statement,
-    principal_scope, resource_scope, validate,
+    principal_scope, resource_scope, spelled_anew, validate,
 };
 use crate::problem::Problem;
 use crate::statements::Statement;
@@ -94,7 +94,9 @@ pub(crate) fn parse_invariants(
     files: &EstateFiles,
     schema: &Schema,
     model: &Model,
+    recorded: bool,
 ) -> Result<Vec<Invariant>, Vec<Problem>> {
+    let before = recorded.then_some(model);
     let mut problems = Vec::new();
     let mut list: Vec<Invariant> = Vec::new();
     for (file, text) in files
@@ -106,7 +108,7 @@ pub(crate) fn parse_invariants(
             file,
             text,
             &mut problems,
-            |statement, problems| match parse_invariant(file, &statement) {
+            |statement, problems| match parse_invariant(file, &statement, before) {
                 Ok(invariant) => list.push(invariant),
                 Err(problem) => problems.push(problem),
             },
@@ -156,7 +158,11 @@ fn excepts(list: &[Invariant], schema: &Schema, model: &Model, problems: &mut Ve
     }
 }
 
-pub(crate) fn parse_invariant(file: &str, statement: &Statement<'_>) -> Result<Invariant, Problem> {
+pub(crate) fn parse_invariant(
+    file: &str,
+    statement: &Statement<'_>,
+    before: Option<&Model>,
+) -> Result<Invariant, Problem> {
     let refuse = |code, message| Problem::new(code, file, statement.line, message);
     let kind = match statement.effect {
         "never" => InvariantKind::Never,
@@ -181,6 +187,10 @@ pub(crate) fn parse_invariant(file: &str, statement: &Statement<'_>) -> Result<I
     let (replaced, except) = except::taken_out(file, statement, &replaced, never)?;
     let rewritten = given::as_conditions(&replaced, statement.effect_offset);
     let (reference, policy) = parse_statement(file, statement, &rewritten)?;
+    let policy = match before {
+        Some(model) => spelled_anew(policy, model),
+        None => policy,
+    };
     let givens = given::of(file, statement, &replaced)?;
     let scope = reference.annotations.get("proof");
     if scope.is_some_and(|scope| scope != "today") {

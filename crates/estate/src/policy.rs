@@ -24,7 +24,7 @@ use crate::suggest::{MOST_PROBLEMS, closest, meant};
 use crate::vocabulary::Vocabulary;
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
-    ActionConstraint, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,
+    ActionConstraint, EntityId, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,
     ResourceConstraint, Schema, ValidationMode, ValidationWarning, Validator, pst,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -133,12 +133,15 @@ impl Policies {
 }
 
 /// # Errors
-/// Every problem of `policies/*.cedar`: syntax, ids, strict validation, unknown names, lint.
+/// Every problem of `policies/*.cedar`: syntax, ids, strict validation, unknown names, lint. `recorded`: as
+/// [`spelled_anew`].
 pub(crate) fn parse_policies(
     files: &EstateFiles,
     vocabulary: &Vocabulary,
     model: &Model,
+    recorded: bool,
 ) -> Result<Policies, Vec<Problem>> {
+    let before = recorded.then_some(model);
     let mut problems = Vec::new();
     let mut list = Vec::new();
     for (file, text) in files
@@ -150,7 +153,7 @@ pub(crate) fn parse_policies(
             file,
             text,
             &mut problems,
-            |statement, problems| match parse_policy(file, &statement, vocabulary) {
+            |statement, problems| match parse_policy(file, &statement, vocabulary, before) {
                 Ok(policy) => list.push(policy),
                 Err(problem) => problems.push(problem),
             },
@@ -190,8 +193,10 @@ pub(crate) fn unreadable_statements(files: &EstateFiles) -> Vec<Problem> {
     for (file, text) in &files.0 {
         let parsed = |statement: Statement<'_>, problems: &mut Vec<Problem>| {
             let parsed = match file.split_once('/') {
-                Some(("policies", _)) => parse_policy(file, &statement, &vocabulary).map(drop),
-                _ => crate::invariant::parse_invariant(file, &statement).map(drop),
+                Some(("policies", _)) => {
+                    parse_policy(file, &statement, &vocabulary, None).map(drop)
+                }
+                _ => crate::invariant::parse_invariant(file, &statement, None).map(drop),
             };
             problems.extend(parsed.err());
         };
@@ -243,6 +248,7 @@ fn parse_policy(
     file: &str,
     statement: &Statement<'_>,
     vocabulary: &Vocabulary,
+    before: Option<&Model>,
 ) -> Result<PolicyInfo, Problem> {
     if !matches!(statement.effect, "permit" | "forbid") {
         let message = format!(
@@ -256,6 +262,10 @@ fn parse_policy(
         });
     }
     let (reference, policy) = parse_statement(file, statement, statement.text)?;
+    let policy = match before {
+        Some(model) => spelled_anew(policy, model),
+        None => policy,
+    };
     let unsupported = |error: &dyn std::fmt::Display| {
         Problem::new(
             "ESTATE-CEDAR-SYNTAX",
@@ -433,6 +443,24 @@ pub(crate) fn at_label(code: &'static str, error: &DetailedError, place: Place<'
     let mut problem = place.problem(code, start, message);
     problem.hint = help;
     problem
+}
+
+/// A policy of a recorded version, with the resources that it names under the names that they have today: those with
+/// `"`, `\` or a control character were written as they are.
+pub(crate) fn spelled_anew(policy: Policy, model: &Model) -> Policy {
+    let named = policy.entity_literals().into_iter().filter_map(|uid| {
+        let kind = ResourceKind::from_type_name(&uid.type_name().to_string())?;
+        let was = ResourceRef::new(kind, uid.id().unescaped());
+        let now = was.spelled_anew().filter(|now| model.declares(now))?;
+        let now =
+            EntityUid::from_type_name_and_id(uid.type_name().clone(), EntityId::new(now.path));
+        Some((uid, now))
+    });
+    let named: BTreeMap<EntityUid, EntityUid> = named.collect();
+    if named.is_empty() {
+        return policy;
+    }
+    policy.sub_entity_literals(named).unwrap_or(policy)
 }
 
 /// Each entity that a policy names must be declared: a misspelt name grants nothing, silently.

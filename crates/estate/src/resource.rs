@@ -185,6 +185,25 @@ impl ResourceRef {
         Self::name_of(self.path.rsplit('/').next().unwrap_or_default())
     }
 
+    /// What a version of before called so, when of a name only `%` and `/` were written otherwise; `None` if that is
+    /// this one.
+    pub(crate) fn spelled_anew(&self) -> Option<Self> {
+        let later = |character: char| matches!(character, '"' | '\\') || character.is_control();
+        let tool = matches!(self.kind, ResourceKind::ToolServer | ResourceKind::Tool);
+        if !(tool || self.kind.is_in_database()) || !self.path.contains(later) {
+            return None;
+        }
+        let mut path = String::with_capacity(self.path.len() + 8);
+        for character in self.path.chars() {
+            if later(character) {
+                push_escaped(&mut path, character);
+            } else {
+                path.push(character);
+            }
+        }
+        Some(Self::new(self.kind, path))
+    }
+
     /// What a segment of a path stands for, as the database has it.
     #[must_use]
     pub fn name_of(segment: &str) -> Cow<'_, str> {
@@ -259,16 +278,20 @@ fn escape(segment: &str) -> Cow<'_, str> {
     let mut escaped = String::with_capacity(segment.len() + 8);
     for character in segment.chars() {
         if is_written_otherwise(character) {
-            let mut buffer = [0; 4];
-            for byte in character.encode_utf8(&mut buffer).bytes() {
-                escaped.push('%');
-                escaped.push_str(&crypto::hex::encode(&[byte]).to_ascii_uppercase());
-            }
+            push_escaped(&mut escaped, character);
         } else {
             escaped.push(character);
         }
     }
     Cow::Owned(escaped)
+}
+
+fn push_escaped(path: &mut String, character: char) {
+    let mut buffer = [0; 4];
+    for byte in character.encode_utf8(&mut buffer).bytes() {
+        path.push('%');
+        path.push_str(&crypto::hex::encode(&[byte]).to_ascii_uppercase());
+    }
 }
 
 /// As a policy names it: `Table::"shop/public/cards"`. Of what a path may hold only what ends or begins something in

@@ -406,3 +406,49 @@ fn a_table_that_lists_some_of_its_columns_loses_the_others() {
         "- bi/report select orders/*"
     );
 }
+
+/// A version that was applied when `"` and `\` were written as they are kept the server from starting.
+#[test]
+fn a_recorded_version_names_what_it_declares_as_its_time_wrote_it() {
+    let policies = r#"
+permit (principal == Identity::"bi/report", action == Action::"select", resource in Schema::"shop/public");
+forbid (principal, action == Action::"select", resource is Table)
+when { resource == Table::"shop/public/a\"b\\c" };
+forbid (principal, action == Action::"select", resource == Column::"shop/public/customers/d\"e");
+"#;
+    let mut files = files("columns = \"decided\"\n", policies);
+    let more = r#"
+[[database.schema.table.column]]
+name = 'd"e'
+[[database.schema.table]]
+name = 'a"b\c'
+classification = "internal"
+[[database.schema.table]]
+name = "orders"
+"#;
+    let (before, after) = RESOURCES
+        .split_once("[[database.schema.table]]\nname = \"orders\"\n")
+        .unwrap();
+    files.insert("resources/shop.toml", format!("{before}{more}{after}"));
+    files.insert(
+        "invariants/odd.cedar",
+        "never (principal == Identity::\"crm/support\", action == Action::\"delete\", resource == Table::\"shop/public/a\\\"b\\\\c\");",
+    );
+    let said = render(&Estate::compile(&files).unwrap_err());
+    assert!(said.contains("ESTATE-POLICY-NAME"), "{said}");
+    let recorded = Estate::compile_recorded(&files);
+    let recorded = recorded.unwrap_or_else(|problems| panic!("{}", render(&problems)));
+    let named = |names: &[&str]| ResourceRef::from_segments(ResourceKind::Table, names);
+    let odd = named(&["shop", "public", "a\"b\\c"]);
+    let reads = |resource: &ResourceRef| allows(&recorded, "bi/report", Action::Select, resource);
+    assert!(reads(&named(&["shop", "public", "orders"])) && reads(&customers().column("id")));
+    assert!(!reads(&odd), "what was forbidden is");
+    assert!(!reads(&customers().column("d\"e")), "also of a column");
+    // Of what is not declared nothing is guessed.
+    files.insert(
+        "policies/more.cedar",
+        "forbid (principal, action, resource == Table::\"shop/public/x\\\"y\");",
+    );
+    let said = render(&Estate::compile_recorded(&files).unwrap_err());
+    assert!(said.contains("ESTATE-POLICY-NAME"), "{said}");
+}
