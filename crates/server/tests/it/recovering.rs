@@ -292,7 +292,6 @@ async fn after_a_recovery_a_real_gateway_follows_again_and_what_the_backup_does_
         admitted(scene.core(), &gone).await.unwrap_err(),
         "GATEWAY-REVOKED"
     );
-    let abandoned = scene.core().following().head();
     let longest = Duration::from_secs(3_600);
     let now = facts::Timestamp::now();
     let sessions = scene.core().following().sessions();
@@ -321,6 +320,8 @@ async fn after_a_recovery_a_real_gateway_follows_again_and_what_the_backup_does_
     })
     .await;
     assert!(on_kept.is_cut().is_none() && on_late.is_cut().is_none());
+    // With what the server of before recorded in its last moments, as an anchor of this gateway's ledger.
+    let abandoned = scene.core().following().head();
     tokio::time::sleep(Duration::from_millis(1_500)).await;
     assert_eq!(tree(&scene.fixture).await, found, "a record was signed");
     assert_eq!(scene.core().following().head(), abandoned);
