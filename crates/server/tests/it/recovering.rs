@@ -400,8 +400,9 @@ async fn a_gateway_that_was_away_during_the_recovery_steps_over_when_it_comes() 
     scene.back_up().await;
     payments(&scene.machine, "late").await;
     scene.followed().await;
-    let followed = scene.core().following().head().0;
+    let following = scene.core().following().clone();
     scene.close_gateway().await;
+    let followed = following.head().0;
     // More than it has seen: the head beside the key is what the recovery gives up.
     payments(&scene.machine, "later").await;
     scene.restore().await;
