@@ -32,7 +32,7 @@ pub(crate) use new_log::NewLogArguments;
 pub(crate) use people::{LoginArguments, LogoutArguments};
 pub(crate) use records::{
     AccessesArguments, FolderArguments, HistoryArguments, MaybeFolderArguments, Moment,
-    ReplayArguments, UnusedArguments,
+    ReplayArguments, UnusedArguments, WithoutArguments,
 };
 pub(crate) use refs::{
     ApprovalsArguments, BootArguments, ChangeArguments, CodeArguments, DebianArguments,

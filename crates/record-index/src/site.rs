@@ -43,6 +43,8 @@ pub struct Site {
     expects: bool,
     /// What the server anchors and is not here: set by [`Site::catch_up`].
     lacking: Vec<Lacking>,
+    /// First logs of the ledgers that nobody wants to be asked: set by [`Site::leave_out`].
+    left_out: Vec<String>,
     /// A record of the server's that may anchor what is not here, and that cannot be read: set by [`Site::catch_up`].
     unread: Option<u64>,
     /// What was done otherwise than asked, for people: an index that could not be kept.
@@ -88,7 +90,7 @@ impl Lacking {
             )
             .expected(format!("{size} records of {line}, as server:{record} says"))
             .observed(here.clone())
-            .next("restore the folder `mirrors`, or have the server run until it has them again; ask about what is here with --ledger NAME, and list what is missing with: trilith ledger completeness --folder FOLDER"),
+            .next("restore the folder `mirrors`, or have the server run until it has them again; ask about what is here with --ledger NAME, or count without it by --without NAME; list what is missing with: trilith ledger completeness --folder FOLDER"),
         )
     }
 }
@@ -126,6 +128,11 @@ impl Source {
     #[must_use]
     pub fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// What its ledger is known by, whichever of its logs this is.
+    fn line(&self) -> &str {
+        ledger::line(self.head.checkpoint.origin.as_str())
     }
 
     pub(crate) const fn reader(&self) -> &Reader {
@@ -270,6 +277,7 @@ impl Site {
             blobs,
             expects: false,
             lacking: Vec::new(),
+            left_out: Vec::new(),
             unread: None,
             notes: Vec::new(),
         }
@@ -278,11 +286,13 @@ impl Site {
     /// Takes another folder's ledgers in: a gateway's beside its server's. Of a ledger that both have, the one of which
     /// nothing is gone, and else the longer one.
     ///
+    /// INVARIANT: whichever log of a ledger each has, it is one ledger: no record is found twice.
+    ///
     /// # Errors
     /// `RECORDS-TWO` where they are two ledgers of one name.
     pub fn join(&mut self, other: Self) -> Result<(), Error> {
         for source in other.sources {
-            let same = |known: &&mut Source| known.name == source.name;
+            let same = |known: &&mut Source| known.line() == source.line();
             let Some(known) = self.sources.iter_mut().find(same) else {
                 self.sources.push(source);
                 continue;
@@ -308,6 +318,51 @@ impl Site {
         self.sources
             .sort_by(|one, other| (!one.server, &one.name).cmp(&(!other.server, &other.name)));
         Ok(())
+    }
+
+    /// Leaves the ledgers that are called so out of all answers, whatever is here of them: those of a gateway that is
+    /// gone, and of which the server's mirror was lost or records were pruned. Call [`Site::catch_up`] first, and say
+    /// with the answer what was left out.
+    ///
+    /// # Errors
+    /// `LEDGER-UNKNOWN`; `RECORDS-WITHOUT-SERVER`.
+    pub fn leave_out(&mut self, names: &[String]) -> Result<(), Error> {
+        for name in names {
+            if self.server().is_some_and(|server| server.is_called(name)) {
+                return Err(facts::Finding::new(
+                    "RECORDS-WITHOUT-SERVER",
+                    "the server's ledger cannot be left out: it says what the others are",
+                )
+                .observed(name.clone())
+                .next("name the ledgers of gateways; of one gateway alone ask with its folder as the only --folder")
+                .into());
+            }
+            let here = self.sources.iter().filter(|source| source.is_called(name));
+            let mut lines: Vec<String> = here.map(|source| source.line().to_owned()).collect();
+            let lacking = self.lacking.iter().map(|lacking| &lacking.line);
+            lines.extend(
+                lacking
+                    .filter(|line| ledger::is_called(line, name))
+                    .cloned(),
+            );
+            if lines.is_empty() {
+                return Err(self.unknown(name));
+            }
+            self.left_out.extend(lines);
+        }
+        self.left_out.sort();
+        self.left_out.dedup();
+        let out = &self.left_out;
+        let wanted = |line: &str| !out.iter().any(|one| one == line);
+        self.sources.retain(|source| wanted(source.line()));
+        self.lacking.retain(|lacking| wanted(&lacking.line));
+        Ok(())
+    }
+
+    /// The ledgers that were left out, by their first logs.
+    #[must_use]
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// What is gone of the ledgers that are asked, a line each.
@@ -381,7 +436,10 @@ impl Site {
 
     fn lacks(&self, anchor: &Anchor, record: u64) -> Result<Option<Lacking>, Error> {
         let (line, size) = (ledger::line(&anchor.origin), anchor.size.0);
-        let of_it = |source: &&Source| ledger::line(source.head.checkpoint.origin.as_str()) == line;
+        if self.left_out.iter().any(|one| one == line) {
+            return Ok(None);
+        }
+        let of_it = |source: &&Source| source.line() == line;
         let here = match self.sources.iter().find(of_it) {
             None => "no mirror of it".to_owned(),
             Some(source) if source.size() < size => format!("{} records", source.size()),
@@ -419,21 +477,19 @@ impl Site {
         let wanted = |source: &&Source| name == "*" || source.is_called(name);
         let found: Vec<_> = self.sources.iter().filter(wanted).collect();
         if found.is_empty() {
-            let known: Vec<_> = self
-                .sources
-                .iter()
-                .map(|source| source.name.as_str())
-                .collect();
-            return Err(facts::Finding::new(
-                "LEDGER-UNKNOWN",
-                "no ledger of that name is kept here",
-            )
+            return Err(self.unknown(name));
+        }
+        Ok(found)
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let known = self.sources.iter().map(|source| source.name.as_str());
+        let known: Vec<_> = known.collect();
+        facts::Finding::new("LEDGER-UNKNOWN", "no ledger of that name is kept here")
             .expected(known.join(", "))
             .observed(name.to_owned())
             .next("ask with --ledger '*'")
-            .into());
-        }
-        Ok(found)
+            .into()
     }
 
     pub(crate) fn server(&self) -> Option<&Source> {

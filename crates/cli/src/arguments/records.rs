@@ -19,6 +19,15 @@ pub struct FolderArguments {
     pub pdp: Option<PathBuf>,
 }
 
+/// What is not asked.
+#[derive(Debug, Clone, Args)]
+pub struct WithoutArguments {
+    /// Leave this ledger out, whatever is here of it: its gateway is gone, and records of it are missing or were
+    /// pruned; the answer says so. May be given more than once
+    #[arg(long = "without", value_name = "NAME", conflicts_with = "pdp")]
+    pub names: Vec<String>,
+}
+
 /// As [`FolderArguments`], where the server can be asked instead.
 #[derive(Debug, Clone, Args)]
 pub struct MaybeFolderArguments {
@@ -124,11 +133,13 @@ fn days(year: u64, month: u64, day: u64) -> Option<u64> {
 
 #[derive(Debug, Args)]
 #[command(
-    after_long_help = "Examples:\n  trilith ledger accesses --folder /var/lib/trilith/server --by agents/helper\n  trilith ledger accesses --folder /var/lib/trilith/server --of shop/public/cards --since 30d --verify\n  trilith ledger accesses --folder /var/lib/trilith/server --on-behalf-of people/ada\n  trilith ledger accesses --folder /var/lib/trilith/gateway --of 'shop/public/*' --receipts --json"
+    after_long_help = "Examples:\n  trilith ledger accesses --folder /var/lib/trilith/server --by agents/helper\n  trilith ledger accesses --folder /var/lib/trilith/server --of shop/public/cards --since 30d --verify\n  trilith ledger accesses --folder /var/lib/trilith/server --on-behalf-of people/ada\n  trilith ledger accesses --folder /var/lib/trilith/server --by agents/helper --without pg-old\n  trilith ledger accesses --folder /var/lib/trilith/gateway --of 'shop/public/*' --receipts --json"
 )]
 pub struct AccessesArguments {
     #[command(flatten)]
     pub at: FolderArguments,
+    #[command(flatten)]
+    pub without: WithoutArguments,
     /// What this identity has read and modified
     #[arg(long, value_name = "IDENTITY", required_unless_present_any = ["of", "on_behalf_of"])]
     pub by: Option<String>,
@@ -175,6 +186,8 @@ pub struct HistoryArguments {
 pub struct UnusedArguments {
     #[command(flatten)]
     pub at: FolderArguments,
+    #[command(flatten)]
+    pub without: WithoutArguments,
     /// What counts as used: whatever was seen since then
     #[arg(long, value_name = "TIME", default_value = "30d")]
     pub window: Moment,
@@ -193,6 +206,8 @@ pub struct ReplayArguments {
     pub estate: PathBuf,
     #[command(flatten)]
     pub at: FolderArguments,
+    #[command(flatten)]
+    pub without: WithoutArguments,
     /// Accesses from then on
     #[arg(long, value_name = "TIME", default_value = "30d")]
     pub since: Moment,

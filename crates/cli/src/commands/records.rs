@@ -8,7 +8,7 @@ mod print;
 use super::estate as estates;
 use crate::arguments::{
     AccessesArguments, FolderArguments, Global, HistoryArguments, Moment, ReplayArguments,
-    SearchArguments, UnusedArguments,
+    SearchArguments, UnusedArguments, WithoutArguments,
 };
 use crate::commands::ledger::show_hit;
 use crate::{Failure, output};
@@ -63,6 +63,17 @@ fn open(folders: &[PathBuf], index: Option<&Path>, global: &Global) -> Result<Si
 
 fn at(folder: &FolderArguments, global: &Global) -> Result<Site, Failure> {
     open(&folder.folders, folder.index.as_deref(), global)
+}
+
+/// As [`at`], without the ledgers that are to be left out.
+fn without(
+    folder: &FolderArguments,
+    left_out: &WithoutArguments,
+    global: &Global,
+) -> Result<Site, Failure> {
+    let mut site = at(folder, global)?;
+    site.leave_out(&left_out.names).map_err(failed)?;
+    Ok(site)
 }
 
 fn times(since: Option<Moment>, until: Option<Moment>) -> TimeRange {
@@ -179,6 +190,17 @@ fn heads(site: &Site) -> Value {
     heads.collect()
 }
 
+/// Puts into an answer what was asked, and what was left out.
+fn searched(mut document: Value, site: &Site) -> Value {
+    if let Value::Object(fields) = &mut document {
+        fields.insert("searched".to_owned(), heads(site));
+        if !site.left_out().is_empty() {
+            fields.insert("without".to_owned(), json!(site.left_out()));
+        }
+    }
+    document
+}
+
 /// As c2sp.org/tlog-proof has it.
 pub(crate) fn receipt_text(receipt: &Receipt) -> String {
     receipt.to_proof_file().to_string()
@@ -186,7 +208,7 @@ pub(crate) fn receipt_text(receipt: &Receipt) -> String {
 
 /// `ledger accesses`.
 pub(crate) fn accesses(arguments: &AccessesArguments, global: &Global) -> Result<(), Failure> {
-    let site = at(&arguments.at, global)?;
+    let site = without(&arguments.at, &arguments.without, global)?;
     let asked = Asked {
         by: arguments.by.clone(),
         of: arguments.of.clone(),
@@ -203,9 +225,8 @@ pub(crate) fn accesses(arguments: &AccessesArguments, global: &Global) -> Result
         for row in &rows {
             output::json(&print::access_json(row));
         }
-        output::json(
-            &json!({ "searched": heads(&site), "found": rows.len(), "verified": arguments.verify }),
-        );
+        let document = json!({ "found": rows.len(), "verified": arguments.verify });
+        output::json(&searched(document, &site));
     } else {
         print::accesses(&rows);
         print::heads(&site);
@@ -288,7 +309,7 @@ fn about(arguments: &HistoryArguments) -> Result<About, Failure> {
 
 /// `unused`.
 pub(crate) fn unused(arguments: &UnusedArguments, global: &Global) -> Result<ExitCode, Failure> {
-    let site = at(&arguments.at, global)?;
+    let site = without(&arguments.at, &arguments.without, global)?;
     let estate = match &arguments.estate {
         Some(folder) => estates::compile(&estates::read(folder)?)?,
         None => in_force(&site)?,
@@ -297,11 +318,7 @@ pub(crate) fn unused(arguments: &UnusedArguments, global: &Global) -> Result<Exi
     let mut found = record_index::unused(&site, &estate, window).map_err(failed)?;
     if !arguments.patch {
         if global.json {
-            let mut document = json!(found);
-            if let Value::Object(fields) = &mut document {
-                fields.insert("searched".to_owned(), heads(&site));
-            }
-            output::json(&document);
+            output::json(&searched(json!(found), &site));
         } else {
             print::unused(&found, window.since.unwrap_or_default());
             print::heads(&site);
@@ -316,13 +333,15 @@ pub(crate) fn unused(arguments: &UnusedArguments, global: &Global) -> Result<Exi
         record_index::patch(&site, &estate, &mut found, window, &options).map_err(failed)?;
     let proved = patch.widening.is_nothing();
     if global.json {
-        output::json(&json!({ "patch": patch, "unused": found, "searched": heads(&site) }));
+        let document = json!({ "patch": patch, "unused": found });
+        output::json(&searched(document, &site));
     } else {
         if proved {
             // As a whole, so that it can be piped into `git apply`.
             output::line(patch.diff.trim_end_matches('\n'));
         }
         print::patch(&patch, &found);
+        print::left_out(&site);
     }
     if proved {
         return Ok(ExitCode::SUCCESS);
@@ -353,16 +372,12 @@ fn in_force(site: &Site) -> Result<Estate, Failure> {
 
 /// `replay`.
 pub(crate) fn replay(arguments: &ReplayArguments, global: &Global) -> Result<(), Failure> {
-    let site = at(&arguments.at, global)?;
+    let site = without(&arguments.at, &arguments.without, global)?;
     let proposed = estates::compile(&estates::read(&arguments.estate)?)?;
     let window = times(Some(arguments.since), arguments.until);
     let replayed = record_index::replay(&site, &proposed, window).map_err(failed)?;
     if global.json {
-        let mut document = json!(replayed);
-        if let Value::Object(fields) = &mut document {
-            fields.insert("searched".to_owned(), heads(&site));
-        }
-        output::json(&document);
+        output::json(&searched(json!(replayed), &site));
     } else {
         print::replayed(&replayed);
         print::heads(&site);

@@ -3,8 +3,11 @@
 use crate::completeness::{anchor, forged, head, renumber};
 use crate::searching::{ALL, shop};
 use crate::world::World;
+use ledger::body::Body as _;
 use ledger::completeness::Cause;
+use ledger::lineage::{self, Link};
 use ledger::{Record, RecordType};
+use ledger_store::{Ledger, Options};
 use record_index::{
     Asked, Error, Filter, Page, Site, TimeRange, accesses, accesses_verified, completeness, search,
     verify,
@@ -154,6 +157,95 @@ fn of_two_copies_the_longer_one_is_asked_and_two_histories_are_none() {
     });
     let refused = asked(&gateway, Some(other.path())).err().unwrap();
     assert_eq!(refused.finding().code, "RECORDS-TWO");
+}
+
+/// The ledger of `world`, as it stands in `folder`, gone on as a second log.
+fn succeeded(world: &World, folder: &Path) {
+    let dir = folder.join("ledger");
+    let tree = Site::open(folder, None).unwrap();
+    let tree = tree.sources()[0].head().checkpoint.clone();
+    let signer = World::new("other").signer_of("example.org/pg-1@2");
+    let old = world.signer();
+    let link = Link::sign(&old, &signer, (tree.size, tree.root), "each year").unwrap();
+    let key = lineage::follow(old.key(), std::slice::from_ref(&link)).unwrap();
+    let signer = signer.with_lineage(key.clone()).unwrap();
+    ledger_store::keep_lineage(&dir, &key).unwrap();
+    let options = Options {
+        reserve_bytes: 0,
+        ..Options::default()
+    };
+    let ledger = Ledger::open_signed(&dir, signer, &options).unwrap();
+    let link = link.record().actor("gateway", "self").draft().unwrap();
+    ledger.append(link).wait().unwrap();
+    ledger.close().unwrap();
+}
+
+/// Until the server had anchored the new log, each record was found twice, as `pg-1:1` and as `pg-1@2:1`.
+#[test]
+fn a_gateway_that_went_on_as_a_new_log_has_one_ledger() {
+    let (server, gateway) = shop();
+    let mirrored = head(&gateway).size;
+    let newer = forged(&gateway, |_| {});
+    succeeded(&gateway, newer.path());
+    for folders in [
+        [gateway.path(), newer.path()],
+        [newer.path(), gateway.path()],
+    ] {
+        let mut site = server.site();
+        for folder in folders {
+            site.join(Site::open(folder, None).unwrap()).unwrap();
+        }
+        site.catch_up().unwrap();
+        let sizes = site.sources().iter().map(|one| one.head().checkpoint.size);
+        let sizes: Vec<u64> = sizes.collect();
+        assert_eq!(sizes, [head(&server).size, mirrored + 1]);
+        let mut found = 0;
+        let page = Page {
+            ledger: "pg-1",
+            ..ALL
+        };
+        search(&site, &Filter::default(), &page, |_| {
+            found += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(found, mirrored + 1);
+    }
+    let other = forged(&gateway, |records| {
+        records.remove(2);
+        renumber(records);
+    });
+    succeeded(&gateway, other.path());
+    let refused = asked(&gateway, Some(other.path())).err().unwrap();
+    assert_eq!(refused.finding().code, "RECORDS-TWO");
+}
+
+/// A gateway that is gone never fills the server's mirror again.
+#[test]
+fn what_never_comes_back_is_left_out_where_somebody_says_so() {
+    let (mut server, gateway) = shop();
+    let (size, root) = (head(&gateway).size, head(&gateway).root);
+    server.put(anchor(&gateway, size, root));
+    let cut = forged(&gateway, |records| records.truncate(5));
+    for other in [None, Some(cut.path())] {
+        for name in ["pg-1", "example.org/pg-1"] {
+            let mut site = asked(&server, other).unwrap();
+            site.leave_out(&[name.to_owned()]).unwrap();
+            assert_eq!(codes(&site, "*"), (String::new(), String::new()), "{name}");
+            assert_eq!(site.left_out(), ["example.org/pg-1"]);
+            // Nothing of it counts, not half of it.
+            let rows = accesses_verified(&site, &Asked::default(), false).unwrap();
+            assert!(rows.is_empty(), "{rows:?}");
+        }
+    }
+    let mut site = asked(&server, None).unwrap();
+    let mut code = |name: &str| {
+        let refused = site.leave_out(&[name.to_owned()]).unwrap_err();
+        refused.finding().code.into_owned()
+    };
+    assert_eq!(code("pg-2"), "LEDGER-UNKNOWN");
+    assert_eq!(code("server"), "RECORDS-WITHOUT-SERVER");
+    assert_eq!(codes(&site, "*").0, "RECORDS-MIRROR", "nothing else is");
 }
 
 /// Whoever owns the folder of a gateway has nobody who searches it make or change a file elsewhere.

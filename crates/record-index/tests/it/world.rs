@@ -72,6 +72,11 @@ impl World {
         LedgerSigner::new(&self.origin, Arc::clone(&self.signer)).unwrap()
     }
 
+    /// The same key, for another ledger.
+    pub(crate) fn signer_of(&self, origin: &str) -> LedgerSigner {
+        LedgerSigner::new(origin, Arc::clone(&self.signer)).unwrap()
+    }
+
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }

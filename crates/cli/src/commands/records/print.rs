@@ -20,6 +20,16 @@ pub(super) fn heads(site: &Site) {
             source.name, head.size
         ));
     }
+    left_out(site);
+}
+
+/// What the answer is not about.
+pub(super) fn left_out(site: &Site) {
+    for line in site.left_out() {
+        output::note(format_args!(
+            "note: left out: {line}; what it records counts for nothing here"
+        ));
+    }
 }
 
 pub(super) fn access_json(row: &AccessRow) -> Value {
