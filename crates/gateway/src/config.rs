@@ -1,6 +1,7 @@
 //! What every gateway's configuration holds, whatever its protocol.
 
 use crate::Watch;
+use crate::lineage::LEDGER;
 use facts::Finding;
 use ledger::Policy;
 use schemars::JsonSchema;
@@ -100,6 +101,14 @@ impl Config {
             return Err(wrong("`name` has 1 to 64 of a-z, 0-9 and `-`".to_owned())
                 .observed(self.name.clone()));
         }
+        // Of one that has run under the name before, an upgrade stops nothing.
+        let began = self.data_dir.join(LEDGER);
+        if self.name == "server" && !began.is_dir() {
+            return Err(wrong(
+                "`name` is not `server`: people say so of the server's own ledger".to_owned(),
+            )
+            .observed(self.name.clone()));
+        }
         let trust_domain = TrustDomain::new(&self.trust_domain)
             .map_err(|error| wrong(format!("`trust_domain`: {error}")))?;
         trust_domain
@@ -112,5 +121,35 @@ impl Config {
     #[must_use]
     pub fn origin(&self) -> String {
         format!("{}/gateway/{}", self.trust_domain, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_gateway_takes_the_name_of_the_servers_ledger() {
+        let dir = tempfile::tempdir().unwrap();
+        let named = |name: &str| Config {
+            trust_domain: "example.org".to_owned(),
+            name: name.to_owned(),
+            identity: "gateway/pg".to_owned(),
+            server: "127.0.0.1:7443".to_owned(),
+            pin: String::new(),
+            workload_socket: default_workload_socket(),
+            data_dir: dir.path().to_owned(),
+            http_listen: None,
+            witnesses: None,
+        };
+        for name in ["pg", "server-2", "my-server"] {
+            named(name).check().unwrap();
+        }
+        let refused = named("server").check().unwrap_err();
+        assert_eq!(refused.code, "GATEWAY-CONFIG");
+        assert!(refused.message.contains("`server`"), "{refused}");
+        // One that has begun its ledger under it goes on.
+        std::fs::create_dir_all(dir.path().join("ledger")).unwrap();
+        named("server").check().unwrap();
     }
 }

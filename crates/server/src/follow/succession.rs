@@ -48,6 +48,10 @@ impl Follower {
             (row, state.gateway_key(&hello.origin))
         };
         let Some(row) = row else {
+            // One that was anchored under this name before stays what it is.
+            if stated.origin().place().0.ends_with("/server") {
+                return Err(the_servers_name(hello));
+            }
             // Nothing of it was anchored: whoever began it leads to it.
             let key = lineage::follow(&stated, &links).map_err(|error| unsound(hello, &error))?;
             let begun = key.first().origin().place().1 == 1;
@@ -225,6 +229,19 @@ fn not_its_own(hello: &GatewayHello) -> Refusal {
             )
             .observed(hello.origin.clone())
             .next("keep a gateway's `name`, identity and data_dir together, or give it a new `name`"),
+    )
+}
+
+/// People say `server` and mean the trust domain's own ledger.
+fn the_servers_name(hello: &GatewayHello) -> Refusal {
+    Refusal::Denied(
+        Finding::new(
+            "FOLLOW-ORIGIN-SERVER",
+            "no gateway begins a ledger that is called as the server's is",
+        )
+        .expected("another name than `server`")
+        .observed(hello.origin.clone())
+        .next("give the gateway, decision point or agent another `name` and a new data_dir"),
     )
 }
 

@@ -106,6 +106,26 @@ async fn only_gateways_follow() {
     assert_eq!(finding(&refused).code, "FOLLOW-KIND");
 }
 
+/// Its ledger was taken for the server's, wherever people say `server`.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_gateway_begins_a_ledger_by_the_name_of_the_servers() {
+    let fixture = Fixture::start().await;
+    let gateway = Gateway::connect(&fixture, 2000).await.unwrap();
+    let refused = async |origin: &str| {
+        let mut gateway = gateway.reconnect(&fixture).await;
+        let mut hello = gateway.greeting(0, Vec::new());
+        hello.origin = origin.to_owned();
+        gateway.send(Message::Hello(hello)).await;
+        gateway.refusal().await.code
+    };
+    for origin in ["gateway/server", "site/server"] {
+        let origin = format!("{DOMAIN}/{origin}");
+        assert_eq!(refused(&origin).await, "FOLLOW-ORIGIN-SERVER");
+    }
+    let own = format!("{DOMAIN}/server");
+    assert_eq!(refused(&own).await, "FOLLOW-ORIGIN");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_claims_more_than_it_can_show_stops_nobody() {
     let fixture = Fixture::start().await;
