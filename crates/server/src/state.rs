@@ -31,6 +31,9 @@ const GRACE: u64 = 10 * 60 * 1000;
 
 /// Begins the key of the row of a head that a recovery gave up.
 const ABANDONED: &str = "abandoned ";
+/// Records of heads that were told before they were remembered beside the key, which is done each second: more than a
+/// busy server makes in one.
+const TOLD_UNREMEMBERED: u64 = 4_096;
 /// Begins the key of the row of a ledger whose key signed two histories.
 const MISBEHAVED: &str = "misbehaved ";
 /// Begins the key of the row of a record by which the ledger went on as a new log.
@@ -316,11 +319,21 @@ impl State {
             .max()
     }
 
-    /// Whether the log that went on from `end` records of another gave up a history of that one which reached to `size`.
+    /// Whether the log that went on from `end` records of another gave up a history of that one which reached to `size`,
+    /// or may have: what was told last is remembered beside the key a little later.
+    ///
+    /// INVARIANT: what may have been is counted from what the operator has given up, which comes before all that was
+    /// since, so that who has the old key gets no further by what he was granted.
     #[must_use]
     pub(crate) fn went_back_to(&self, end: u64, size: u64) -> bool {
-        let mut longer = self.abandoned.range((size, String::new())..);
-        longer.any(|(_, (_, stayed))| *stayed == end)
+        let of_it = || {
+            let rows = self.abandoned.iter();
+            rows.filter(|(_, (_, stayed))| *stayed == end)
+        };
+        let said = of_it().min_by_key(|(_, (index, _))| *index);
+        let told = said.map(|((known, _), _)| known.saturating_add(TOLD_UNREMEMBERED));
+        let longest = of_it().map(|((known, _), _)| *known).max();
+        told.max(longest).is_some_and(|most| size <= most)
     }
 
     /// Whether a head of that size was given up: a history has one.

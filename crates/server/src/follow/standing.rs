@@ -49,7 +49,8 @@ impl Follower {
             let state = core.state();
             let given_up = match ended {
                 // INVARIANT: of a log that ended whoever has its key signs what he likes: one head of each size is covered by
-                // what was given up, and none beyond that.
+                // what was given up, and none beyond that and the little that was told and not remembered: an honest
+                // gateway that has followed that would be cut off for good.
                 Some(_) if state.gave_up_one_of(head.size) => None,
                 // By a recovery in its own time, or by the log that went on from less.
                 Some(end) => state.given_up(head.size, None).or_else(|| {
@@ -161,8 +162,8 @@ fn former(peer: &str, head: &Foreign, end: u64) -> Refusal {
         .expected(format!("a head of the {end} records that its log ended with"))
         .observed(format!("one of {} records", head.size))
         .next(
-            "whoever has the old key has shown it to the gateway: keep its `followed.json` as evidence, remove it, and \
-             start the gateway again",
+            "whoever has the old key has shown it to the gateway, or it was told what was lost with the disk and is in no \
+             `recovery` record: keep the gateway's `followed.json`, remove it, and start the gateway again",
         ),
     )
 }

@@ -102,6 +102,9 @@ async fn what_a_replaced_key_signs_stops_no_server() {
     assert_eq!(fixture.status().await["signing"], "allowed");
 }
 
+/// Records that are told before they are remembered, at most.
+const LITTLE: u64 = 4_096;
+
 /// With the old key and one gateway's identity the thief asks for what was given up, again and again.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_replaced_key_signs_is_given_up_once_a_size_and_no_further_than_was_seen() {
@@ -130,7 +133,12 @@ async fn what_a_replaced_key_signs_is_given_up_once_a_size_and_no_further_than_w
         (longest - 1, [7; 32], true),
         (longest - 1, [8; 32], false),
         (longest, [7; 32], false),
-        (longest + 1, [7; 32], false),
+        // What was told is remembered a second later: an honest gateway may have followed it.
+        (longest + 1, [7; 32], true),
+        (longest + 1, [8; 32], false),
+        (longest + LITTLE, [7; 32], true),
+        // No further by what was granted.
+        (longest + 1 + LITTLE, [7; 32], false),
         (1_000_000, [7; 32], false),
     ] {
         let mut gateway = gateway.reconnect(&fixture).await;
@@ -148,7 +156,7 @@ async fn what_a_replaced_key_signs_is_given_up_once_a_size_and_no_further_than_w
         let expected = (!recovered).then_some("FOLLOW-HELLO-FORMER");
         assert_eq!(refused.as_deref(), expected, "{size}");
     }
-    assert_eq!(fixture.records(&["recovery"]).await.len(), before + 1);
+    assert_eq!(fixture.records(&["recovery"]).await.len(), before + 3);
     assert_eq!(fixture.status().await["signing"], "allowed");
 }
 
