@@ -161,7 +161,7 @@ fn excepts(list: &[Invariant], schema: &Schema, model: &Model, problems: &mut Ve
 pub(crate) fn parse_invariant(
     file: &str,
     statement: &Statement<'_>,
-    before: Option<&Model>,
+    recorded: Option<&Model>,
 ) -> Result<Invariant, Problem> {
     let refuse = |code, message| Problem::new(code, file, statement.line, message);
     let kind = match statement.effect {
@@ -187,7 +187,7 @@ pub(crate) fn parse_invariant(
     let (replaced, except) = except::taken_out(file, statement, &replaced, never)?;
     let rewritten = given::as_conditions(&replaced, statement.effect_offset);
     let (reference, policy) = parse_statement(file, statement, &rewritten)?;
-    let policy = match before {
+    let policy = match recorded {
         Some(model) => spelled_anew(policy, model),
         None => policy,
     };
