@@ -14,4 +14,8 @@ pub struct NewLogArguments {
     /// Give up what was published and is not in this copy of the ledger; a `gap` record says so for good
     #[arg(long)]
     pub give_up: bool,
+    /// Write the new key and how it follows from the old ones: what witnesses take as `lineage`, before the server
+    /// starts. Without root certificates: for packs and monitors print `trilith trust` at the running server
+    #[arg(long, value_name = "FILE")]
+    pub lineage: Option<PathBuf>,
 }

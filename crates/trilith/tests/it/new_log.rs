@@ -217,6 +217,8 @@ fn a_ledger_goes_on_as_a_new_log_and_everybody_follows() {
         "server.toml",
         "--reason",
         "each year",
+        "--lineage",
+        "lineage.json",
     ];
     let refused = site.run(&new_log);
     assert!(
@@ -231,9 +233,13 @@ fn a_ledger_goes_on_as_a_new_log_and_everybody_follows() {
         told.starts_with("example.org/server goes on from ") && told.contains(SECOND),
         "{told}"
     );
+    let lineage: serde_json::Value =
+        serde_json::from_str(&site.read("lineage.json")).expect("JSON");
     let server = site.server();
     let status = site.status();
     assert_eq!(status["ledger"]["origin"], SECOND, "{status:#}");
+    assert_eq!(lineage["ledger_key"], status["ledger"]["key"]);
+    assert_eq!(lineage["lineage"], status["ledger"]["lineage"]);
     assert!(
         told.contains(status["ledger"]["key"].as_str().expect("a key")),
         "{told}"
@@ -268,7 +274,8 @@ fn a_ledger_goes_on_as_a_new_log_and_everybody_follows() {
     ]);
     site.right(&["pack", "--record", "server:0", "-o", "anew.pack"]);
     for pack in ["anew.pack", "late.pack"] {
-        for trust in ["first.json", "newest.json"] {
+        // What was there before the server had started again, for its witnesses, is a trust file as well.
+        for trust in ["first.json", "newest.json", "lineage.json"] {
             assert!(
                 site.verified(pack, trust).iter().all(|good| *good),
                 "{pack} {trust}"

@@ -3,6 +3,7 @@
 use super::{protected, server_config};
 use crate::arguments::NewLogArguments;
 use crate::{Failure, output};
+use facts::Finding;
 
 pub(super) fn run(arguments: &NewLogArguments) -> Result<(), Failure> {
     protected(device::memory::hide())?;
@@ -25,6 +26,20 @@ pub(super) fn run(arguments: &NewLogArguments) -> Result<(), Failure> {
         begun.size,
         begun.key
     ));
+    if let Some(path) = &arguments.lineage {
+        let told = ledger::pack::Trust {
+            trust_domain: config.trust_domain.clone(),
+            ledger_key: begun.key.clone(),
+            x509_authorities: Vec::new(),
+            policy: None,
+        };
+        let told = serde_json::to_vec_pretty(&told).map_err(|error| {
+            Finding::new("CLI-LINEAGE", "the lineage cannot be written as JSON")
+                .observed(error.to_string())
+                .next("start the server, and print it with: trilith trust")
+        })?;
+        crate::files::write(path, &told)?;
+    }
     if let Some(size) = begun.given_up {
         output::line(format_args!(
             "given up: what was published of {size} records beyond these; record {} and those after it say so",
@@ -38,7 +53,7 @@ pub(super) fn run(arguments: &NewLogArguments) -> Result<(), Failure> {
     }
     if config.witnesses.is_some() {
         output::note(format_args!(
-            "Give the new key to the witnesses, and put it into the policies that list the old one, before the server starts."
+            "Give the new key to the witnesses, with the file of --lineage, and put it into the policies that list the old one, before the server starts. Without that file run this again now, with --lineage FILE: it changes nothing more."
         ));
     }
     output::note(format_args!(
