@@ -199,7 +199,8 @@ def read_trust(data):
     """The reader's own file, never the pack's: JSON as `trilith trust` prints it, or such TOML."""
     with inside("the trust file", "VERIFY-TRUST-FILE"):
         text = data.decode()
-        found = load(text) if text.lstrip()[:1] == "{" else tomllib.loads(text)
+        is_json = text.lstrip()[:1] == "{"
+        found = load(text) if is_json else tomllib.loads(text.removeprefix("\ufeff"))
         check(fits(found, "Trust", exact=False))
         domain, key = found["trust_domain"], parse_key(found["ledger_key"])
         policy = None if found.get("policy") is None else parse_policy(found["policy"])

@@ -304,7 +304,10 @@ pub(crate) fn trust_file(path: &Path) -> Result<Trust, Failure> {
     let text = std::str::from_utf8(&bytes).map_err(|_| wrong("it is no text".to_owned()))?;
     let trust = match text.trim_start().starts_with('{') {
         true => Trust::from_json(text).map_err(|error| wrong(causes(&error)))?,
-        false => toml::from_str(text).map_err(|error| wrong(causes(&error)))?,
+        // Also in a policy of several lines, whichever system has written the file.
+        false => {
+            toml::from_str(&text.replace("\r\n", "\n")).map_err(|error| wrong(causes(&error)))?
+        }
     };
     let domain = &trust.trust_domain;
     if !is_trust_domain(domain) {

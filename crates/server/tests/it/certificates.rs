@@ -233,6 +233,11 @@ async fn the_certificate_of_a_session_is_that_of_its_issuance() {
     let mut changed = session.chain.clone();
     let middle = changed[0].len() / 3;
     changed[0][middle] ^= 1;
+    // id-ecPublicKey (RFC 5480): with one bit more it is no kind of key that anybody knows.
+    let mut unknown = session.chain.clone();
+    let kind = [0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+    let at = unknown[1].windows(kind.len()).position(|one| one == kind);
+    unknown[1][at.unwrap() + kind.len() - 1] ^= 0x40;
     for (what, certificates) in [
         ("the leaf alone", session.chain[..1].to_vec()),
         ("the authority alone", session.chain[1..].to_vec()),
@@ -244,6 +249,7 @@ async fn the_certificate_of_a_session_is_that_of_its_issuance() {
         ("a root beside them", with_root),
         ("unsigned", unsigned),
         ("changed", changed),
+        ("of an authority with an unknown kind of key", unknown),
         ("nothing", vec![b"x".to_vec()]),
     ] {
         let made = with_certificates(&plain, &certificates).unwrap();

@@ -170,6 +170,11 @@ fn two_verifiers_take_the_same_trust_files() {
         ),
         (0, toml.clone()),
         (0, format!("# mine\n{toml}x509_authorities = []\n")),
+        (0, format!("\u{feff}{toml}")),
+        (
+            0,
+            format!("{toml}policy = \"\"\"\nquorum none\n\"\"\"\n").replace('\n', "\r\n"),
+        ),
         (1, format!("{toml}policy = 1\n")),
         (1, good.replacen('{', "{\"x509_authorities\":null,", 1)),
         (1, good.replacen('{', "{\"x509_authorities\":[\"A\"],", 1)),
