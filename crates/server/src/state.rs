@@ -328,7 +328,7 @@ impl State {
     pub(crate) fn went_back_to(&self, end: u64, size: u64) -> bool {
         let of_it = || {
             let rows = self.abandoned.iter();
-            rows.filter(|(_, (_, stayed))| *stayed == end)
+            rows.filter(move |(_, (_, stayed))| *stayed == end)
         };
         let said = of_it().min_by_key(|(_, (index, _))| *index);
         let told = said.map(|((known, _), _)| known.saturating_add(TOLD_UNREMEMBERED));
