@@ -6,6 +6,7 @@ use crate::Failure;
 use crate::compare::Head;
 use crate::config::{Config, signed_by};
 use crate::http::Address;
+use crate::monitor::AHEAD_S;
 use crate::source::{self, Source};
 use facts::{Finding, Timestamp};
 use ledger::lineage::{self, Link};
@@ -120,9 +121,11 @@ impl Anchor {
         let Some(policy) = &self.policy else {
             return Ok(());
         };
+        // Where its age matters, a line of a clock that is ahead is none: it would be young for as long as that.
+        let until = self.max_age_s.map(|_| now.plus_secs(AHEAD_S).as_secs());
         let judged = Note::parse(checkpoint)
             .map_err(CheckpointError::from)
-            .and_then(|note| policy.judge(&note));
+            .and_then(|note| policy.judge_by(&note, until.unwrap_or(u64::MAX)));
         let observed = match judged {
             Ok(quorum) if quorum.reached => return self.recent(quorum.time, now),
             Ok(quorum) => format!("cosignatures of {} witnesses", quorum.cosignatures.len()),

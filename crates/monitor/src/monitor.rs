@@ -21,6 +21,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Seconds by which clocks of witnesses may be ahead.
+pub(crate) const AHEAD_S: u64 = 60;
+
 /// What a round saw.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
@@ -387,11 +390,15 @@ impl Monitor {
         let Some(age) = self.config.log.max_age_s else {
             return Ok(found.cosignatures.len());
         };
-        // Weighed again by those alone that are recent.
+        // Weighed again by those alone that are recent: one of a clock that is ahead would be for as long as that.
         let oldest = now.minus_secs(age).as_secs();
+        let latest = now.plus_secs(AHEAD_S).as_secs();
         let recent = |name: &str, id: u32| {
             let mut ours = found.cosignatures.iter();
-            ours.any(|one| one.name == name && one.id == id && one.time >= oldest)
+            ours.any(|one| {
+                let same = one.name == name && one.id == id;
+                same && (one.time <= latest && one.time >= oldest)
+            })
         };
         let mut note = note;
         note.signatures.retain(|line| recent(&line.name, line.id));

@@ -23,6 +23,7 @@ use ledger::{Checkpoint, CosignerKey, Hash, LedgerKey, Note, NoteSignature, Poli
 use ledger_store::{Disk as _, Reader, RealDisk, replace};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
@@ -35,6 +36,8 @@ pub(crate) use shown::Shown;
 
 /// Seconds by which clocks of witnesses may be ahead.
 const AHEAD: u64 = 60;
+/// Seconds by which this clock and theirs differ without a word.
+const DIFFERS: i64 = 300;
 /// In the data directory.
 const FILE: &str = "witnessed";
 /// Requests that one round may cost a witness: it may have to say twice what it has.
@@ -99,6 +102,8 @@ pub(crate) struct Witnesses {
     standings: Mutex<Vec<Standing>>,
     /// Somebody waits for the next round.
     wanted: Notify,
+    /// Seconds by which the clock here is ahead of theirs, or behind; zero for few.
+    ahead_s: AtomicI64,
 }
 
 impl Witnesses {
@@ -122,6 +127,7 @@ impl Witnesses {
             standings: Mutex::new(standings.collect()),
             newest: watch::Sender::new(newest),
             wanted: Notify::new(),
+            ahead_s: AtomicI64::new(0),
             settings: settings.clone(),
             key: key.clone(),
             policy,
@@ -176,8 +182,31 @@ impl Witnesses {
             .collect();
         json!({
             "witnessed": witnessed, "since_start": self.since_start(), "asked": asked,
+            "clock_ahead_s": self.ahead_s.load(Ordering::Relaxed),
             "policy": self.policy(),
         })
+    }
+
+    /// A line over a head was made after the head, which was `made` by the clock here: where enough of them have `seen` it
+    /// before that by their clocks, this one is ahead or theirs are behind. Which of them, people see.
+    fn compare(&self, made: Timestamp, now: Timestamp, seen: u64) {
+        let seconds = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
+        let (made, now, seen) = (
+            seconds(made.as_secs()),
+            seconds(now.as_secs()),
+            seconds(seen),
+        );
+        let ahead = match (made - seen, now - seen) {
+            (ahead, _) if ahead > DIFFERS => ahead,
+            (_, behind) if behind < -DIFFERS => behind,
+            _ => 0,
+        };
+        if self.ahead_s.swap(ahead, Ordering::Relaxed) == 0 && ahead != 0 {
+            tracing::error!(
+                ahead_s = ahead,
+                "the clock here and those of the witnesses differ: set the clock of this machine, or ask whoever runs them"
+            );
+        }
     }
 
     fn standing(&self, at: usize, change: impl FnOnce(&mut Standing)) {
@@ -273,7 +302,9 @@ pub(crate) async fn run(core: Arc<Core>) {
             .is_none_or(|round| round.is_over(witnesses, published.size));
         if due && published.size > 0 && core.signing.check().is_ok() {
             number += 1;
-            round = Round::begin(&published, number);
+            let before = round.as_ref().filter(|it| it.target.size == published.size);
+            let made = before.map_or_else(|| core.now(), |it| it.made);
+            round = Round::begin(&published, number, made);
             targets.send_replace(round.as_ref().map(|round| round.target.clone()));
         }
     }
@@ -285,6 +316,8 @@ struct Round {
     target: Target,
     /// With the lines that have come.
     note: Note,
+    /// When there was such a head, at the latest, by the clock here.
+    made: Timestamp,
     began: Instant,
     /// By so many, with a line or without.
     answered: usize,
@@ -292,7 +325,7 @@ struct Round {
 }
 
 impl Round {
-    fn begin(published: &Published, number: u64) -> Option<Self> {
+    fn begin(published: &Published, number: u64, made: Timestamp) -> Option<Self> {
         let note = Note::parse(&published.note).ok()?;
         Some(Self {
             target: Target {
@@ -301,6 +334,7 @@ impl Round {
                 note: note.clone(),
             },
             note,
+            made,
             began: Instant::now(),
             answered: 0,
             reached: false,
@@ -331,6 +365,10 @@ async fn take(core: &Arc<Core>, witnesses: &Witnesses, round: &mut Round, lines:
         return;
     };
     round.reached = true;
+    // Once all have answered, so that one whose clock is wrong says nothing of this one.
+    if round.answered >= witnesses.asked.len() && witnessed.size > witnesses.before {
+        witnesses.compare(round.made, core.now(), witnessed.time);
+    }
     let before = witnesses.newest();
     if before
         .as_ref()

@@ -259,6 +259,9 @@ async fn an_old_anchor_under_an_old_witnessed_head_is_told() {
         served.show(&cosigned(times));
         assert_eq!(code(&monitor.round(at(0)).await), "MONITOR-STALE");
     }
+    // Young for a year, by a clock that was ahead.
+    served.show(&cosigned([now + 400 * 86_400, now]));
+    assert_eq!(code(&monitor.round(at(0)).await), "MONITOR-QUORUM");
     served.show(&cosigned([now - 3600, now]));
     assert_eq!(monitor.round(at(0)).await.unwrap().looked, 30);
     // A freeze: everything is shown as it was.

@@ -49,6 +49,11 @@ async fn a_head_is_taken_under_a_quorum_that_is_recent() {
             vec![(50, now - 3601), (51, now)],
             "MONITOR-STALE",
         ),
+        (
+            "one of them a year ahead",
+            vec![(50, now + 400 * 86_400), (51, now)],
+            "MONITOR-STALE",
+        ),
     ] {
         site.show(Some(cosigned(&log.note(), &lines)));
         assert_eq!(code(&monitor.round(at(0)).await), expected, "{what}");

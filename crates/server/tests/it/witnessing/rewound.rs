@@ -248,3 +248,30 @@ async fn a_server_that_holds_begins_with_nothing_that_its_witnesses_do_not_cosig
     scene.go_on().await;
     assert_eq!(scene.signing().await["code"], "SERVER-BEHIND-PEER");
 }
+
+/// At a start nobody here can know whether the clock is right; who asks them is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn witnesses_tell_a_server_that_its_clock_is_ahead() {
+    let mut scene = Scene::set().await;
+    let told = async |scene: &Scene| {
+        let status = scene.fixture.status().await;
+        status["witnesses"]["clock_ahead_s"].as_i64().unwrap()
+    };
+    scene.witnessed().await;
+    assert_eq!(told(&scene).await, 0);
+    scene.fixture.stop().await;
+    let config = config_with(scene.fixture.dir.path(), &scene.more);
+    let ahead = || {
+        let mut reading = server::system_clock();
+        reading.stamp.wall += 400 * 86_400_000;
+        reading
+    };
+    let wrong = server::start_by(config, ahead).await.unwrap();
+    scene.fixture.server = Some(wrong);
+    until("it is told", async || told(&scene).await > 399 * 86_400).await;
+    scene.fixture.stop().await;
+    scene.go_on().await;
+    scene.witnessed().await;
+    assert_eq!(told(&scene).await, 0);
+    scene.fixture.stop().await;
+}
