@@ -346,7 +346,7 @@ impl Site {
                     .cloned(),
             );
             if lines.is_empty() {
-                return Err(self.unknown(name));
+                return Err(self.unknown(name, "name one of these, or none with --without"));
             }
             self.left_out.extend(lines);
         }
@@ -477,18 +477,18 @@ impl Site {
         let wanted = |source: &&Source| name == "*" || source.is_called(name);
         let found: Vec<_> = self.sources.iter().filter(wanted).collect();
         if found.is_empty() {
-            return Err(self.unknown(name));
+            return Err(self.unknown(name, "ask with --ledger '*'"));
         }
         Ok(found)
     }
 
-    fn unknown(&self, name: &str) -> Error {
+    fn unknown(&self, name: &str, next: &'static str) -> Error {
         let known = self.sources.iter().map(|source| source.name.as_str());
         let known: Vec<_> = known.collect();
         facts::Finding::new("LEDGER-UNKNOWN", "no ledger of that name is kept here")
             .expected(known.join(", "))
             .observed(name.to_owned())
-            .next("ask with --ledger '*'")
+            .next(next)
             .into()
     }
 
