@@ -24,8 +24,6 @@ const MAX_MESSAGE: usize = 8 * 1024 * 1024;
 const MOST_TOOLS: usize = 10_000;
 const MOST_PAGES: usize = 1_000;
 const MAX_CURSOR: usize = 4_096;
-/// How long a program may be silent about a revision that it may not know.
-const PROBE: Duration = Duration::from_secs(10);
 
 /// Where a server is.
 pub enum Endpoint {
@@ -75,7 +73,8 @@ impl From<Finding> for Failure {
     }
 }
 
-/// Lists the tools of a server. All of it takes at most `timeout`.
+/// Lists the tools of a server. All of it takes at most `timeout`, of which a program may be silent for half about a revision
+/// that it may not know: on a machine that is busy it takes seconds to start.
 ///
 /// # Errors
 /// `SYNC-MCP`, `SYNC-MCP-URL`, `SYNC-MCP-ANSWER` and `SYNC-MCP-LIMIT`.
@@ -84,15 +83,20 @@ pub async fn tools(
     protocol: Protocol,
     timeout: Duration,
 ) -> Result<Listed, Finding> {
-    tokio::time::timeout(timeout, listed(endpoint, protocol))
+    tokio::time::timeout(timeout, listed(endpoint, protocol, timeout / 2))
         .await
         .map_err(|_| unanswered(&format!("no whole answer within {} s", timeout.as_secs())))?
 }
 
-async fn listed(endpoint: &Endpoint, protocol: Protocol) -> Result<Listed, Finding> {
+async fn listed(
+    endpoint: &Endpoint,
+    protocol: Protocol,
+    silence: Duration,
+) -> Result<Listed, Finding> {
     let mut tried = Vec::new();
     if protocol != Protocol::Initialized {
-        let asked = stateless(endpoint, protocol == Protocol::Either).await;
+        let probing = (protocol == Protocol::Either).then_some(silence);
+        let asked = stateless(endpoint, probing).await;
         match asked {
             Ok(listed) => return Ok(listed),
             Err(Failure::Refused(finding)) => return Err(finding),
@@ -194,7 +198,7 @@ impl<'a> Transport<'a> {
     }
 }
 
-async fn stateless(endpoint: &Endpoint, probing: bool) -> Result<Listed, Failure> {
+async fn stateless(endpoint: &Endpoint, probing: Option<Duration>) -> Result<Listed, Failure> {
     let mut transport = Transport::open(endpoint)?;
     let meta = json!({
         "io.modelcontextprotocol/protocolVersion": STATELESS,
@@ -208,13 +212,14 @@ async fn stateless(endpoint: &Endpoint, probing: bool) -> Result<Listed, Failure
         let request = request(pages.number, "tools/list", &params);
         let asking = transport.ask(&request, STATELESS);
         // A program of before may take what it does not know for nothing at all.
-        let result = if probing && matches!(endpoint, Endpoint::Command(_)) {
-            let silent = |_| Failure::Broken("it says nothing".to_owned());
-            tokio::time::timeout(PROBE, asking)
-                .await
-                .map_err(silent)??
-        } else {
-            asking.await?
+        let result = match (probing, endpoint) {
+            (Some(silence), Endpoint::Command(_)) => {
+                let silent = |_| Failure::Broken("it says nothing".to_owned());
+                tokio::time::timeout(silence, asking)
+                    .await
+                    .map_err(silent)??
+            }
+            _ => asking.await?,
         };
         match result.get("resultType").and_then(Value::as_str) {
             None | Some("complete") => {}
