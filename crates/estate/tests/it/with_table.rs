@@ -83,7 +83,7 @@ fn policy(number: usize, (forbid, principal, action, resource, condition): Draft
         5 => "unless { context.machine has join && context.machine.join == \"token\" }",
         _ => "when { principal == Identity::\"i1\" }",
     };
-    let effect = if forbid && number % 3 == 0 {
+    let effect = if forbid && number.is_multiple_of(3) {
         "forbid"
     } else {
         "permit"

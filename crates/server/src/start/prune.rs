@@ -134,7 +134,7 @@ pub fn prune_within(
     };
     let minimum = prunable.minimum;
     let told = |read: u64| {
-        if read % TOLD == 0 || read == minimum {
+        if read.is_multiple_of(TOLD) || read == minimum {
             (bounds.told)(read, minimum);
         }
     };
