@@ -273,7 +273,11 @@ async fn a_copy_that_was_changed_is_refused_whatever_is_asked_of_it() {
         .unwrap();
     bytes[at] ^= 1;
     std::fs::write(&newest, bytes).unwrap();
-    assert_eq!(code(&[last], &trust, &access), "PACK-COPY-SHORT");
+    // The ledger's own note of its head is longer, and without that something stands behind the last whole commit.
+    let named = std::slice::from_ref(&last);
+    assert_eq!(code(named, &trust, &access), "RECORDS-LEDGER");
+    std::fs::remove_file(last.join("ledger/checkpoint")).unwrap();
+    assert_eq!(code(named, &trust, &access), "PACK-COPY-SHORT");
     // One byte of what a record names.
     let content = session.archive("content");
     change(&content.join("blobs"), b"payments reads cards");
