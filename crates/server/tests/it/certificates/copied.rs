@@ -75,6 +75,7 @@ fn of_copy(folders: &[PathBuf], trust: &Trust, question: &Value) -> Result<Vec<u
     Copied::open(folders, trust)?.pack(question, true)
 }
 
+#[track_caller]
 fn code(folders: &[PathBuf], trust: &Trust, question: &Value) -> String {
     let refused = of_copy(folders, trust, question).map(|pack| pack.len());
     let finding = refused.unwrap_err().finding();
@@ -278,10 +279,13 @@ async fn a_copy_that_was_changed_is_refused_whatever_is_asked_of_it() {
     assert_eq!(code(named, &trust, &access), "RECORDS-LEDGER");
     std::fs::remove_file(last.join("ledger/checkpoint")).unwrap();
     assert_eq!(code(named, &trust, &access), "PACK-COPY-SHORT");
-    // One byte of what a record names.
+    // One byte of what a record names: it is as if it were not there.
     let content = session.archive("content");
     change(&content.join("blobs"), b"payments reads cards");
-    assert_eq!(code(&[content], &trust, &access), "RECORDS-LEDGER");
+    let pack = of_copy(&[content], &trust, &access).unwrap();
+    let doubts = session.judged(&pack).unwrap().doubts;
+    let lacks = |doubt: &Doubt| matches!(doubt, Doubt::NoBlob { .. });
+    assert!(!doubts.is_empty() && doubts.iter().all(lacks), "{doubts:?}");
     // A gateway's ledger was taken away.
     let dropped = session.archive("dropped");
     std::fs::remove_dir_all(mirror(&dropped)).unwrap();
