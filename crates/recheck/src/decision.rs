@@ -97,6 +97,7 @@ pub(crate) fn again(pack: &Pack<'_>, item: &PackRecord) -> Again {
         .collect();
     if told.allow {
         told.allowed(&made)?;
+        told.tables(&estate, &asker, &accesses)?;
         if asker.narrowed {
             return lacks(
                 "the delegations that its principals acted by, which may allow less, are not in the pack",
@@ -256,6 +257,44 @@ impl Told {
                         on.action
                     ));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// INVARIANT: no column is allowed without its table. A gateway names the table beside each, and so does an answer
+    /// since answers ask it; one of before names the column alone, and looks like one that leaves out what the table says.
+    fn tables(&self, estate: &Estate, asker: &Asker, accesses: &[Access]) -> Again {
+        for column in accesses {
+            let action = column.action;
+            let resource = column.resource.as_ref();
+            let Some(table) = resource.and_then(|column| estate.table_asked(action, column)) else {
+                continue;
+            };
+            let is_named = |one: &Access| one.action == action && one.resource.as_ref() == Some(&table);
+            if accesses.iter().any(is_named) {
+                continue;
+            }
+            if self.actions.iter().any(|on| on.more.is_some()) {
+                return lacks("the record has no room for all that was asked");
+            }
+            let table = Access {
+                action,
+                told: table.to_string(),
+                resource: Some(table),
+            };
+            if self.about.is_none() {
+                return differs(format!(
+                    "it was allowed to {column}, and nothing was asked of {}",
+                    table.told
+                ));
+            }
+            let made = Made::of(estate, asker, &table);
+            let mut decisions = made.decisions.iter().flatten();
+            if !decisions.any(|decision| decision.allow) {
+                return lacks(format!(
+                    "it allows to {column}, and the estate denies {table}: it is of a time when answers did not ask that, or a lie"
+                ));
             }
         }
         Ok(())

@@ -357,7 +357,7 @@ fn facts_of_below_the_floor_decide_nothing() {
 }
 
 /// An answer about a column names the table that was asked beside it. One of a time when none was asked names the
-/// column alone: it is made again by that, and is no lie.
+/// column alone: it is made again by that, and shown to be right where the table is allowed as well.
 #[test]
 fn an_answer_about_a_column_is_made_again_by_what_it_names() {
     let id = "Column::\"shop/public/cards/id\"";
@@ -404,7 +404,20 @@ fn an_answer_about_a_column_is_made_again_by_what_it_names() {
     // As they were.
     let alone = || answered(true, &[id], &[columns]);
     assert_eq!(open.of(alone()), Outcome::Recomputed);
-    assert_eq!(shut.of(alone()), Outcome::Recomputed);
+    let told = lacks(shut.of(alone()));
+    assert!(told.contains("did not ask that, or a lie"), "{told}");
+    // A gateway has always asked, and named, the table.
+    let mut read = intent("select", id, &[columns]);
+    for world in [&open, &shut] {
+        let told = differs(world.of(read.clone().record()));
+        assert!(told.contains("nothing was asked of Table::"), "{told}");
+    }
+    read.actions[0].more = Some(More {
+        count: Decimal(1),
+        sha256: HexDigest::of(b""),
+    });
+    let told = lacks(shut.of(read.record()));
+    assert!(told.contains("no room"), "{told}");
     // Lies.
     let told = differs(shut.of(answered(true, &[id, CARDS], &[columns, READS])));
     assert!(
