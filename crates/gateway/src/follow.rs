@@ -8,6 +8,7 @@
 mod apply;
 mod client;
 mod recover;
+mod serials;
 mod store;
 mod succeed;
 mod witnessed;
@@ -24,6 +25,7 @@ use estate::Estate;
 use facts::{Finding, Timestamp};
 use ledger::body::{FactValue, Target};
 use ledger::{Checkpoint, Hash, LedgerKey, Receipt};
+use serials::Serials;
 use spiffe_core::{Bundle, TrustDomain};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,8 +55,9 @@ struct Held {
     /// The receipts by which all this is held, as they are stored.
     bundle: Option<Receipt>,
     estate: Option<HeldEstate>,
-    /// By index of the record.
+    /// Of identities and machines, by index of the record.
     revoked: BTreeMap<u64, Receipt>,
+    serials: Serials,
     /// Revocations whose records a recovery gave up.
     carried: Vec<Carried>,
     /// Those that were held when a recovery came and that the history which stayed has, too, unless they
@@ -137,6 +140,7 @@ impl Following {
                 bundle: None,
                 estate: None,
                 revoked: BTreeMap::new(),
+                serials: Serials::default(),
                 carried: Vec::new(),
                 unsettled: Vec::new(),
                 applied: 0,

@@ -13,7 +13,8 @@ use spiffe_core::Bundle;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Seconds for which anything that has a serial lives: `node_s` is 30 days at most, and clocks differ.
+/// Seconds for which anything that has a serial lives, from the record of its revocation on: `node_s` is 30 days at most,
+/// and clocks differ.
 const LONGEST: u64 = 31 * 86_400;
 
 impl Following {
@@ -194,7 +195,17 @@ impl Following {
         };
         self.held().revocations.add(&body.target, verified.index);
         self.end_sessions(&body.target, &cut, verified.index);
-        self.held().revoked.insert(verified.index, receipt);
+        let mut held = self.held();
+        match body.target.kind {
+            TargetKind::Serial => {
+                let recorded = Timestamp::from_millis(verified.record.stamp().wall);
+                let until = recorded.plus_secs(LONGEST).as_millis();
+                held.serials.add(body.target.value, verified.index, until);
+            }
+            TargetKind::Identity | TargetKind::Machine => {
+                held.revoked.insert(verified.index, receipt);
+            }
+        }
         Ok(())
     }
 
@@ -207,15 +218,17 @@ impl Following {
     /// # Errors
     /// `FOLLOW-STORE`.
     pub fn keep_only(&self, standing: &BTreeSet<u64>, now: Timestamp) -> Result<(), Finding> {
-        let lifted: BTreeSet<u64> = {
-            let held = self.held();
-            let gone = held
-                .revoked
-                .iter()
-                .filter(|(index, receipt)| !standing.contains(*index) && !hits_at(receipt, now));
-            gone.map(|(index, _)| *index).collect()
-        };
-        self.lift(|index| lifted.contains(&index));
+        self.lift(|index| !standing.contains(&index));
+        {
+            let mut held = self.held();
+            for value in held.serials.forget(standing, now) {
+                let kind = TargetKind::Serial;
+                let target = Target { kind, value };
+                if !held.carried.iter().any(|it| same(&it.target, &target)) {
+                    held.revocations.remove(&target);
+                }
+            }
+        }
         self.settle();
         self.keep()
     }
@@ -269,6 +282,12 @@ impl Following {
                 held.revocations.add(&carried.target, carried.before);
             }
             held.carried = stored.carried;
+            for (value, before, until) in stored.serials {
+                let kind = TargetKind::Serial;
+                let target = Target { kind, value };
+                held.revocations.add(&target, before);
+                held.serials.add(target.value, before, until);
+            }
         }
         if let Some(note) = &stored.witnessed {
             self.witnessed_before(note);
@@ -281,13 +300,6 @@ impl Following {
         self.heard_before(Timestamp::from_millis(stored.heard));
         Ok(())
     }
-}
-
-/// Whether it is of a serial, and what has that may not have ended at `now`.
-fn hits_at(receipt: &Receipt, now: Timestamp) -> bool {
-    let serial = target(receipt).is_some_and(|target| target.kind == TargetKind::Serial);
-    let recorded = Record::parse(&receipt.record).map(|record| record.stamp().wall);
-    serial && recorded.is_ok_and(|wall| now < Timestamp::from_millis(wall).plus_secs(LONGEST))
 }
 
 /// Whom a held revocation revokes.

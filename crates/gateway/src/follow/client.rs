@@ -39,6 +39,8 @@ const HEAD_EVERY: Duration = Duration::from_millis(100);
 const KEEP_EVERY: Duration = Duration::from_secs(5);
 /// How often what the server has anchored is noted anew while nothing changes.
 const NOTE_EVERY: Duration = Duration::from_mins(10);
+/// Records that come in a row are kept together, so often at least.
+const TOGETHER: Duration = Duration::from_secs(1);
 /// Deltas that were read and wait to be taken.
 const WAITING: usize = 1_024;
 /// An estate is one message.
@@ -84,6 +86,10 @@ struct Connection {
     announced: u64,
     /// Revocations of the initial state, until something else comes.
     initial: Option<BTreeSet<u64>>,
+    /// Records that were acted upon, and are to be kept and told as applied.
+    taken: Vec<u64>,
+    /// When they were kept last.
+    kept: Instant,
     asked: Vec<Checkpoint>,
 }
 
@@ -141,6 +147,8 @@ impl Client {
             noted: None,
             announced: 0,
             initial: Some(BTreeSet::new()),
+            taken: Vec::new(),
+            kept: Instant::now(),
             asked: Vec::new(),
         };
         connection.say(Message::Hello(self.hello())).await?;
@@ -163,8 +171,15 @@ impl Client {
                     let Some(delta) = delta else {
                         return Ok(());
                     };
-                    let delta = delta.map_err(|status| refused(&status))?;
-                    self.take(delta, &mut connection).await?;
+                    let taken = match delta {
+                        Ok(delta) => self.take(delta, &mut connection).await,
+                        Err(status) => Err(refused(&status)),
+                    };
+                    // What waits behind it is kept with it.
+                    if taken.is_err() || inbound.is_empty() || connection.kept.elapsed() >= TOGETHER {
+                        self.keep(&mut connection).await?;
+                    }
+                    taken?;
                     // INVARIANT: whoever has not taken the whole state has not heard the server; else a
                     // gateway that cannot take a record would miss what comes after it and stay fresh.
                     if connection.initial.is_none() {
@@ -251,15 +266,9 @@ impl Client {
             delta::Delta::Record(record) => {
                 let initial = record.initial;
                 let following = self.following.clone();
-                // Compiling an estate is CPU work. What cannot be kept is held all the same: a full disk
-                // must not keep the next revocation from being heard. After a crash the server sends it
-                // again, and until then what was kept grows stale.
+                // Compiling an estate is CPU work.
                 let taken = tokio::task::spawn_blocking(move || {
-                    let index = following.act_on(&record.receipt, &record.blob)?;
-                    if let Err(finding) = following.keep() {
-                        tracing::error!(%finding, "what is followed is not kept");
-                    }
-                    Ok::<_, Finding>(index)
+                    following.act_on(&record.receipt, &record.blob)
                 });
                 let index = taken
                     .await
@@ -267,7 +276,8 @@ impl Client {
                 if let (true, Some(seen)) = (initial, &mut connection.initial) {
                     seen.insert(index);
                 }
-                connection.say(Message::Applied(Applied { index })).await
+                connection.taken.push(index);
+                Ok(())
             }
             delta::Delta::Checkpoint(next) => {
                 let proof = hashes(&next.consistency)?;
@@ -366,6 +376,26 @@ impl Client {
             }
             delta::Delta::Heartbeat(_) => Ok(()),
         }
+    }
+
+    /// Keeps what was taken, and says so. What cannot be kept is held all the same: a full disk must not keep the next
+    /// revocation from being heard. After a crash the server sends it again, and until then what was kept grows stale.
+    async fn keep(&self, connection: &mut Connection) -> Result<(), Finding> {
+        if connection.taken.is_empty() {
+            return Ok(());
+        }
+        let following = self.following.clone();
+        let kept = tokio::task::spawn_blocking(move || following.keep()).await;
+        if let Err(finding) =
+            kept.map_err(|error| Finding::new("FOLLOW-TASK", error.to_string()))?
+        {
+            tracing::error!(%finding, "what is followed is not kept");
+        }
+        connection.kept = Instant::now();
+        for index in std::mem::take(&mut connection.taken) {
+            connection.say(Message::Applied(Applied { index })).await?;
+        }
+        Ok(())
     }
 
     /// INVARIANT 6: that a history was given up is durable in this gateway's own ledger before anything

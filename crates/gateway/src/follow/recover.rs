@@ -144,6 +144,7 @@ impl Following {
             for carried in &mut held.carried {
                 carried.before = carried.before.min(stays);
             }
+            held.serials.limit(stays);
             held.revocations.limit(stays);
             held.bundle = None;
             held.estate = None;

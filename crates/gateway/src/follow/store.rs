@@ -1,9 +1,10 @@
-//! What is held, on disk: receipts as they came, so that a start verifies them again.
+//! What is held, on disk: receipts as they came, so that a start verifies them again; of revoked serials, of which there
+//! may be many, which they are and until when.
 //!
 //! Who can write here can make the gateway refuse to start, or forget what came last; what it then follows
 //! still has to be signed by the server's ledger key and to lie on one chain.
 
-use super::Held;
+use super::{Held, serials};
 use crate::chain::REMEMBERED;
 use facts::Finding;
 use ledger::body::{KeyRotation, Target};
@@ -43,6 +44,8 @@ struct Stored {
     bundle: Option<String>,
     estate: Option<String>,
     revoked: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    serials: Vec<serials::Kept>,
     /// Of a history that was given up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     carried: Vec<Carried>,
@@ -64,6 +67,7 @@ pub(super) struct Snapshot {
     bundle: Option<Receipt>,
     estate: Option<(Receipt, Arc<[u8]>)>,
     revoked: Vec<Receipt>,
+    serials: Vec<serials::Kept>,
     carried: Vec<Carried>,
     witnessed: Option<String>,
     unseen: Vec<(u64, u64)>,
@@ -82,6 +86,7 @@ impl Snapshot {
                 .as_ref()
                 .map(|estate| (estate.receipt.clone(), Arc::clone(&estate.blob))),
             revoked: held.revoked.values().cloned().collect(),
+            serials: held.serials.kept(),
             carried: held.carried.clone(),
             witnessed: held.witnessed.as_ref().map(|it| it.note.clone()),
             unseen: held.unseen.spans(),
@@ -106,6 +111,7 @@ pub(super) struct Found {
     /// Sizes and roots of checkpoints below the head.
     pub(super) known: Vec<(u64, Hash)>,
     pub(super) records: Vec<(Receipt, Vec<u8>)>,
+    pub(super) serials: Vec<serials::Kept>,
     pub(super) carried: Vec<Carried>,
     pub(super) witnessed: Option<String>,
     pub(super) unseen: Vec<(u64, u64)>,
@@ -220,6 +226,7 @@ impl Store {
                 .iter()
                 .map(encode)
                 .collect::<Result<_, _>>()?,
+            serials: snapshot.serials,
             carried: snapshot.carried,
             witnessed: snapshot.witnessed,
             unseen: snapshot.unseen,
@@ -228,6 +235,11 @@ impl Store {
         };
         let bytes = serde_json::to_vec(&stored)
             .map_err(|error| broken(&self.directory, &error.to_string()))?;
+        // INVARIANT: the next start reads what is written; else what is there stays.
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE {
+            let what = format!("{} bytes, of which a start reads {MAX_FILE}", bytes.len());
+            return Err(broken(&self.directory, &what));
+        }
         write(&self.directory, STATE, &bytes).map_err(failed)?;
         if replaced && let Some(version) = *written {
             let swept = sweep(&self.directory, &estate_file(&version));
@@ -266,6 +278,7 @@ impl Store {
             checkpoint: stored.checkpoint,
             known: self.known()?,
             records,
+            serials: stored.serials,
             carried: stored.carried,
             witnessed: stored.witnessed,
             unseen: stored.unseen,

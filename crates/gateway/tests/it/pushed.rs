@@ -246,6 +246,28 @@ async fn a_cut_ahead_of_its_record_outlives_what_is_lifted() {
     assert_eq!(world.refused(&svid.chain).await, "GATEWAY-REVOKED");
 }
 
+/// Its receipt was kept for a month: of many that is a file which the next start cannot read.
+#[tokio::test]
+async fn of_a_revoked_serial_little_is_kept_and_a_start_knows_it() {
+    let world = World::new();
+    let svid = world.issue_published(PAYMENTS);
+    let serial = world.admit(&svid.chain).await.unwrap().serial.clone();
+    let path = world.followed().join("followed.json");
+    let length = || std::fs::metadata(&path).unwrap().len();
+    let (before, none) = (length(), BTreeSet::new());
+    world.revoke(TargetKind::Serial, &serial);
+    world.following.keep_only(&none, world.now).unwrap();
+    let more = length().saturating_sub(before);
+    assert!(more < 256, "{more} bytes");
+    let (restarted, _questions) = world.restarted().unwrap();
+    let chain = crate::world::ders(&svid.chain);
+    let refused = restarted.admit(&chain, world.now).await.unwrap_err();
+    assert_eq!(refused.code, "GATEWAY-REVOKED");
+    let later = world.now.plus_secs(32 * 86_400);
+    restarted.keep_only(&none, later).unwrap();
+    restarted.admit(&chain, world.now).await.unwrap();
+}
+
 /// The server forgets it when the SVID has ended by the server's clock, which may have been wrong for a moment.
 #[tokio::test]
 async fn a_serial_that_the_server_has_forgotten_stays_revoked_until_it_has_ended_here() {
