@@ -15,6 +15,11 @@ const BATCH: u64 = 8_192;
 /// Snapshots that are tried, the newest first, before the state is computed from the first record.
 const MOST_TRIED: usize = 8;
 
+/// What to do about a snapshot of another format, with every record there.
+const OTHERS_LEFT_OUT: &str = "nothing is lost: the state is computed from the records; take another one: trilith server snapshot --config FILE";
+/// The same, after a pruning.
+const OTHERS_NEEDED: &str = "start the version of Trilith that has made it, or restore the data directory of before the pruning";
+
 /// A snapshot, as a record of the ledger names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Named {
@@ -151,6 +156,16 @@ fn unnamed(reader: &Reader, observed: String) -> StartError {
     )
 }
 
+/// That the snapshot of record `index`, which stands in for what was pruned, is not one that this version reads.
+pub(crate) fn another_format(index: u64) -> Finding {
+    Finding::new(
+        "SNAPSHOT-FORMAT",
+        format!("the snapshot of record {index}, which stands in for what was pruned, is of another version of Trilith"),
+    )
+    .expected(format!("the format {:?}", store::FORMAT))
+    .next(OTHERS_NEEDED)
+}
+
 /// The state that a snapshot gives, or why it gives none.
 pub(crate) fn usable(
     named: &Named,
@@ -172,7 +187,18 @@ pub(crate) fn usable(
         })))
     };
     if body.format != store::FORMAT {
-        return refused("SNAPSHOT-FORMAT", format!("the format {:?}", body.format));
+        let observed = format!("the format {:?}", body.format);
+        let finding = Finding::new(
+            "SNAPSHOT-FORMAT",
+            format!("the snapshot of record {index} is of another version of Trilith"),
+        );
+        let finding = finding.expected(format!("the format {:?}", store::FORMAT));
+        return Ok(Err(finding.observed(observed).next(
+            match reader.pruned() {
+                None => OTHERS_LEFT_OUT,
+                Some(_) => OTHERS_NEEDED,
+            },
+        )));
     }
     if size > *index {
         return refused(

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Raised whenever a table changes: an older database is dropped and computed again.
-const SCHEMA: i64 = 3;
+const SCHEMA: i64 = 4;
 
 /// The key under which the number of applied records stands in `meta`.
 const APPLIED: &str = "applied";

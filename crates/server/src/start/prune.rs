@@ -19,6 +19,8 @@ use std::path::Path;
 
 /// Nothing younger may go, whatever is asked: monitors and exporters that follow the folder get so much time.
 const LEAST_MS: u64 = 24 * 60 * 60 * 1000;
+/// By so much the clock may be ahead of the time that the state goes by.
+const AHEAD_MS: u64 = LEAST_MS;
 /// Whoever hears how far it is hears it each time so many were read.
 const TOLD: u64 = 65_536;
 /// Bytes beside each record that is kept.
@@ -47,6 +49,9 @@ pub struct PruneBounds<'a> {
     pub kept_bytes: u64,
     /// Bytes of the snapshot.
     pub snapshot_bytes: u64,
+    /// Milliseconds by which `now` may be later than the time that the state goes by: what is ahead of that may be a clock
+    /// that is wrong.
+    pub ahead_ms: u64,
     /// Hears, now and then, how many of what goes were read where they stay, and of how many.
     pub told: &'a (dyn Fn(u64, u64) + Sync),
 }
@@ -56,6 +61,7 @@ impl Default for PruneBounds<'_> {
         Self {
             kept_bytes: wide(KEPT_BESIDE),
             snapshot_bytes: wide(LARGEST_BLOB),
+            ahead_ms: AHEAD_MS,
             told: &untold,
         }
     }
@@ -114,6 +120,11 @@ pub fn prune_within(
     }
     let opened = Opened::open(config, None)?;
     snapshot::may_sign(config, &opened)?;
+    // INVARIANT: neither this clock alone says how old a record is, nor one that a server has only begun with.
+    let known = opened.state.clock();
+    if ask.now.as_millis() > known.saturating_add(bounds.ahead_ms) {
+        return Err(ahead(known, ask.now));
+    }
     let reader = opened.ledger.reader().clone();
     let old = reader.older(u64::MAX, ask.before.as_millis())?;
     let Some(prunable) = opened.ledger.prunable(old.records)? else {
@@ -205,6 +216,23 @@ impl PruneBounds<'_> {
         }
         Ok(())
     }
+}
+
+/// How old anything is says a clock that no records have gone on by.
+fn ahead(known: u64, now: Timestamp) -> StartError {
+    StartError::Refused(
+        Finding::new(
+            "PRUNE-CLOCK",
+            "the clock is more than a day ahead of the records that the server has made: it may be wrong, and how old they are \
+             is not known",
+        )
+        .expected(format!(
+            "a day after {} at most",
+            Timestamp::from_millis(known)
+        ))
+        .observed(now.to_string())
+        .next("set the clock if it is wrong; else let the server run for somewhat more than an hour, end it, and prune again"),
+    )
 }
 
 /// More say to be old than are known to be.

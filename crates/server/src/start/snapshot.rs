@@ -259,6 +259,10 @@ pub struct Checked {
     pub records: u64,
     /// Indices of the snapshots that are the state which the records give.
     pub sound: Vec<u64>,
+    /// Of those that another version of Trilith has made, in another format: what they say was not compared.
+    pub others: Vec<u64>,
+    /// One of these stands in for what was pruned.
+    pub stands_in: Option<u64>,
     /// Of those, the ones whose blob was lost and is there again.
     pub restored: Vec<u64>,
     /// Of those, the ones whose blob is lost or changed, and was not brought back.
@@ -271,13 +275,14 @@ pub struct Checked {
 
 impl Checked {
     /// `SNAPSHOT-LOST` if a snapshot is what the records give, and its blob is not there; `SERVER-KEPT` if a record that is
-    /// needed still is not.
+    /// needed still is not; `SNAPSHOT-FORMAT` if the one that stands in for what was pruned is of another format.
     #[must_use]
     pub fn finding(&self) -> Option<Finding> {
         let Some(newest) = self.lost.last() else {
-            return self
+            let unkept = self
                 .unkept
                 .map(|(index, what)| open::unkept(index, what, "it is not there".to_owned()));
+            return unkept.or_else(|| self.stands_in.map(snapshots::another_format));
         };
         let indices: Vec<String> = self.lost.iter().map(ToString::to_string).collect();
         Some(
@@ -317,6 +322,8 @@ pub fn check_snapshots(config: &Config, copy: &Path, restore: bool) -> Result<Ch
         Checked {
             records: 0,
             sound: Vec::new(),
+            others: Vec::new(),
+            stands_in: None,
             restored: Vec::new(),
             lost: Vec::new(),
             kept_again: Vec::new(),
@@ -339,6 +346,15 @@ pub fn check_snapshots(config: &Config, copy: &Path, restore: bool) -> Result<Ch
         behind(&copy, reader, end..size, &mut see)?;
         checked.records = size;
         copy.same(reader, size, frontier.root())?;
+        if one.body.format != store::FORMAT {
+            // It was folded otherwise. That the copy has its records is known all the same.
+            checked.others.push(one.index);
+            if Some(one.index) == stands {
+                checked.stands_in = stands;
+                kept_beside(config, &state, (reader, &copy), restore, &mut checked)?;
+            }
+            continue;
+        }
         let bytes = snapshots::bytes_of(&state);
         if HexDigest::of(&bytes) != one.body.state.sha256 {
             let given = one.body.state.sha256.0;

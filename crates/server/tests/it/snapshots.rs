@@ -206,7 +206,7 @@ async fn a_snapshot_that_cannot_be_used_is_left_aside_and_one_that_is_false_is_f
     let text = String::from_utf8(good).unwrap();
     let of = |size: u64| {
         let (_, rest) = text.split_once('\n').unwrap();
-        format!("[\"trilith.dev/state/v1\",{size}]\n{rest}")
+        format!("[\"trilith.dev/state/v2\",{size}]\n{rest}")
     };
     let size = || {
         Folder::open(&scene.data().join("ledger"))
@@ -214,7 +214,7 @@ async fn a_snapshot_that_cannot_be_used_is_left_aside_and_one_that_is_false_is_f
             .reader()
             .size()
     };
-    let format = "trilith.dev/state/v1";
+    let format = "trilith.dev/state/v2";
     // One that forgets a revocation is used by the server that has its key to itself: whoever has the records finds it.
     let forgetful: String = of(size())
         .lines()
@@ -256,7 +256,7 @@ async fn a_snapshot_that_cannot_be_used_is_left_aside_and_one_that_is_false_is_f
             "SNAPSHOT-FALSE",
         ),
         (
-            forge(of(size()).as_bytes(), None, None, "trilith.dev/state/v2"),
+            forge(of(size()).as_bytes(), None, None, "trilith.dev/state/v0"),
             "SNAPSHOT-FORMAT",
         ),
     ] {
@@ -271,6 +271,48 @@ async fn a_snapshot_that_cannot_be_used_is_left_aside_and_one_that_is_false_is_f
     }
     scene.start().await;
     scene.fixture.stop().await;
+}
+
+/// The fold of then was another one. It was said that whoever made the record had stolen the ledger's key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_of_an_earlier_format_is_left_out_and_no_lie() {
+    let mut scene = world().await;
+    scene.fixture.stop().await;
+    let config = scene.config.clone();
+    let before = server::state_digest(&config).unwrap();
+    let earlier = b"[\"trilith.dev/state/v1\",3]\n";
+    let state = Blobs::open(&scene.data().join("blobs"), 1 << 24, Arc::new(RealDisk))
+        .unwrap()
+        .put(earlier)
+        .unwrap();
+    let ledger = server_ledger(&scene);
+    let size = ledger.reader().size();
+    let body = body::Snapshot {
+        size: size.into(),
+        root: Digest(ledger.reader().root(size).unwrap()),
+        state,
+        format: "trilith.dev/state/v1".to_owned(),
+    };
+    let draft = body.record().actor(BY, "uid").draft().unwrap();
+    let index = ledger.append(draft).wait().unwrap().index();
+    ledger.close().unwrap();
+    let begun = server::rebuild_from_first(&config).unwrap();
+    assert_eq!(begun.refused.len(), 1);
+    assert_eq!(begun.refused[0].code, "SNAPSHOT-FORMAT");
+    assert!(begun.refused[0].next.is_some());
+    assert_eq!(begun.rebuilt.records, before.records + 1);
+    let begun = server::rebuild(&config).unwrap();
+    assert_eq!((begun.snapshot, begun.refused.len()), (None, 1));
+    // One that is newer stands beside it, and is compared.
+    let made = server::snapshot(&config, BY).unwrap();
+    let copied = archive(&scene, "archive");
+    std::fs::remove_file(blob(&scene, &made.blob)).unwrap();
+    let checked = server::check_snapshots(&config, &copied, true).unwrap();
+    assert_eq!(checked.others, [index]);
+    assert_eq!(checked.sound, [made.index]);
+    assert_eq!(checked.restored, [made.index]);
+    assert_eq!(checked.finding(), None);
+    assert_eq!(server::rebuild(&config).unwrap().snapshot, Some(made.index));
 }
 
 /// As whoever has its key opens it, with small segments.
@@ -338,7 +380,12 @@ fn prune_within(
         copy,
         really,
     };
-    server::prune_within(config, &ask, bounds)
+    // What is there is of today.
+    let bounds = PruneBounds {
+        ahead_ms: u64::MAX,
+        ..*bounds
+    };
+    server::prune_within(config, &ask, &bounds)
 }
 
 /// A world whose first part is in a segment that may go.
@@ -468,7 +515,19 @@ async fn a_pruned_server_goes_on_and_tells_what_is_gone() {
         really: false,
     };
     assert_eq!(code(server::prune(&config, &young)), "PRUNE-YOUNG");
+    // By a clock that is ahead, what is of this morning is old.
+    let ahead = |days: u64| Timestamp::from_millis(now.as_millis() + days * DAY);
     let copied = archive(&scene, "archive");
+    for really in [false, true] {
+        let wrong = Prune {
+            before: ahead(2),
+            now: ahead(30),
+            really,
+            copy: Some(&copied),
+            ..young
+        };
+        assert_eq!(code(server::prune(&config, &wrong)), "PRUNE-CLOCK");
+    }
     let plan = prune(&config, Some(&copied), false).unwrap();
     assert!(plan.records.is_none() && plan.minimum >= 512, "{plan:?}");
     assert!(

@@ -91,7 +91,7 @@ fn check(
     if global.json && !restore {
         output::json(&json!({
             "records": checked.records, "sound": checked.sound, "lost": checked.lost,
-            "unkept": checked.unkept.map(|(index, _)| index),
+            "unkept": checked.unkept.map(|(index, _)| index), "others": checked.others,
         }));
         return whole(checked);
     }
@@ -100,11 +100,20 @@ fn check(
         words.join(", ")
     };
     match checked.sound.as_slice() {
-        [] => output::note("No snapshot was checked: the ledger names none."),
+        [] if checked.others.is_empty() => {
+            output::note("No snapshot was checked: the ledger names none.");
+        }
+        [] => output::note("No snapshot was checked: the ledger names none of this version."),
         sound => output::note(format_args!(
             "What the records of the copy give is what these snapshots say: records {}",
             list(sound)
         )),
+    }
+    if !checked.others.is_empty() {
+        output::note(format_args!(
+            "Of another version of Trilith, and not compared: the snapshots of records {}",
+            list(&checked.others)
+        ));
     }
     if !checked.restored.is_empty() {
         output::note(format_args!(
