@@ -28,6 +28,9 @@ pub type ReadClock = fn() -> Reading;
 pub(crate) const AHEAD: u64 = 5 * 60 * 1000;
 /// What it was set by is taken for passed, once in so many milliseconds: many small steps are no leap.
 const AGAIN: u64 = 60 * 60 * 1000;
+/// A leap that the clock has gone on from for so long, as time does, ends the server: it was set right, it seems, and at a
+/// start it is believed.
+const STOOD: u64 = 2 * 60 * 1000;
 /// 2026, when this was written. A machine without a battery begins in 1970.
 const WRITTEN: u64 = 1_767_225_600_000;
 
@@ -57,11 +60,20 @@ impl Known {
     }
 }
 
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// Of the first look, and of the last step that was taken.
+    known: Option<Known>,
+    /// Of the first look at a leap that it has gone on from since.
+    leapt: Option<Known>,
+    /// Milliseconds for which it has.
+    stood: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Clock {
     read: ReadClock,
-    /// Of the first look, and of the last step that was taken.
-    known: Mutex<Option<Known>>,
+    seen: Mutex<Seen>,
 }
 
 impl Clock {
@@ -69,7 +81,7 @@ impl Clock {
     pub(crate) const fn by(read: ReadClock) -> Self {
         Self {
             read,
-            known: Mutex::new(None),
+            seen: Mutex::new(Seen::default()),
         }
     }
 
@@ -113,22 +125,44 @@ impl Clock {
         ))
     }
 
+    /// Why this process is to end, for one that believes the clock: it has leapt ahead, and has gone on from there for a
+    /// while. It was behind at the start and is set now, or the machine stood still.
+    pub(crate) fn stood(&self) -> Option<Finding> {
+        let finding = self.check().err()?;
+        let stood = self
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .stood;
+        (stood >= STOOD).then(|| {
+            finding.next(
+                "start the server again, as a service manager does by itself: at a start the clock is believed; if it is \
+                 wrong now, set it first",
+            )
+        })
+    }
+
     /// What is shown, and what is to be believed instead.
     fn look(&self) -> (Stamp, Option<u64>) {
         let Reading { stamp, up } = (self.read)();
         let up = u64::try_from(up.as_millis()).unwrap_or(u64::MAX);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let shown = Known {
             wall: stamp.wall,
             up,
         };
-        let before = known.get_or_insert(shown);
+        let before = *seen.known.get_or_insert(shown);
         let passed = before.passed(up);
         if stamp.wall > passed.saturating_add(AHEAD) || stamp.wall < WRITTEN {
+            let goes_on = |since: &Known| stamp.wall.abs_diff(since.passed(up)) <= AHEAD;
+            let since = seen.leapt.filter(goes_on).unwrap_or(shown);
+            seen.leapt = (stamp.wall >= WRITTEN).then_some(since);
+            seen.stood = seen.leapt.map_or(0, |since| up.saturating_sub(since.up));
             return (stamp, Some(passed));
         }
+        (seen.leapt, seen.stood) = (None, 0);
         if stamp.wall > passed && up.saturating_sub(before.up) >= AGAIN {
-            *before = shown;
+            seen.known = Some(shown);
         }
         (stamp, None)
     }
@@ -203,6 +237,34 @@ mod tests {
         assert_eq!(at(&clock, START - HOUR, 8), Ok(()));
         assert_eq!(at(&clock, START, 9), Ok(()));
         assert_eq!(at(&clock, START + HOUR, 10), Err(START + 3));
+    }
+
+    /// A clock that was behind at the start and was set stopped the server until somebody came.
+    #[test]
+    fn a_leap_that_stands_ends_the_process_and_one_that_does_not_is_over() {
+        let clock = Clock::by(shown);
+        let stood = |wall, up| {
+            assert_eq!(at(&clock, wall, up).is_err(), wall > START + 2 * up);
+            clock.stood()
+        };
+        assert!(stood(START, 0).is_none());
+        // Ahead for less, right again, ahead anew, and then elsewhere.
+        assert!(stood(START + HOUR, 1).is_none());
+        assert!(stood(START + HOUR + STOOD - 1, STOOD).is_none());
+        assert!(stood(START + STOOD + 1, STOOD + 1).is_none());
+        assert!(stood(START + HOUR + STOOD + 2, STOOD + 2).is_none());
+        assert!(stood(START + 9 * HOUR, 2 * STOOD + 2).is_none());
+        assert!(stood(START + 9 * HOUR + STOOD - 1, 3 * STOOD + 1).is_none());
+        let ends = stood(START + 9 * HOUR + STOOD, 3 * STOOD + 2).unwrap();
+        assert_eq!(ends.code, "SERVER-CLOCK");
+        assert!(ends.next.unwrap().contains("start the server again"));
+        // It would not start by such a one.
+        let clock = Clock::by(shown);
+        assert_eq!(at(&clock, START, 0), Ok(()));
+        for up in [1, STOOD + 1, 2 * STOOD] {
+            at(&clock, 60_000 + up, up).unwrap_err();
+            assert!(clock.stood().is_none());
+        }
     }
 
     #[test]

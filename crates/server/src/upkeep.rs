@@ -6,7 +6,7 @@ use crate::issue::{Basis, Order, Signed, What, issue_own};
 use crate::refusal::Refusal;
 use crate::signing::replace;
 use crypto::Signer;
-use facts::{Affirmed, Timestamp};
+use facts::{Affirmed, Finding, Timestamp};
 use ledger::body::{self, Body as _};
 use ledger::{Base64, Decimal};
 use proto::v1::{NodeUpdate, node_update};
@@ -23,12 +23,13 @@ const IDLE: u64 = 60;
 /// does not take it back; it is public.
 const LAST_SVID: &str = "last-svid";
 
-/// Runs until the server stops.
+/// Runs until the server stops; `end` ends it.
 pub(crate) async fn run(
     core: Arc<Core>,
     own: Arc<OwnSvid>,
     server_key: Arc<dyn Signer>,
     mut presented: bool,
+    end: impl Fn(Finding) + Send,
 ) {
     let mut ticks = tokio::time::interval(TICK);
     let mut count = 0_u64;
@@ -41,6 +42,10 @@ pub(crate) async fn run(
         }
         count += 1;
         look_at_clock(&core, &mut wrong);
+        if let Some(finding) = core.signing.clock().stood() {
+            end(finding);
+            break;
+        }
         remember(&core, &mut remembered).await;
         core.workloads.sweep(core.now().as_millis());
         if count.is_multiple_of(IDLE) {

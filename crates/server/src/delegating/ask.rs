@@ -216,7 +216,10 @@ pub(super) fn decide(
     let principals = chain.principals().iter();
     let principals: Vec<String> = principals.map(|path| format!("{prefix}{path}")).collect();
     right::holds(core, current, by, &principals)?;
-    if core.state().delegations_of(by.id.as_str()) >= MOST_LIVE {
+    let living = core
+        .state()
+        .delegations_of(by.id.as_str(), core.now().as_millis());
+    if living >= MOST_LIVE {
         return Err(Refusal::Limited(
             Finding::new(
                 "DELEGATION-TOO-MANY",

@@ -69,16 +69,25 @@ pub struct Running {
     /// Given back once the ledger is closed.
     _alone: Alone,
     tasks: JoinSet<()>,
-    failure: Arc<OnceLock<String>>,
+    failure: Arc<OnceLock<Failure>>,
     /// Where agents and gateways connect.
     pub listen: SocketAddr,
     pub http_listen: SocketAddr,
 }
 
+/// Why a server ends by itself.
+#[derive(Debug, Clone)]
+enum Failure {
+    Ledger(String),
+    /// What it goes by is not what its clock shows.
+    Clock(Finding),
+}
+
 /// Starts, serves until `shutdown` or a failure, and stops.
 ///
 /// # Errors
-/// [`StartError`]; [`StartError::Failed`] when the ledger failed and the process must end.
+/// [`StartError`]; [`StartError::Failed`] when the ledger failed and the process must end, `SERVER-CLOCK` when its clock was
+/// set ahead and stays so.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
     let running = start(config).await?;
     tokio::select! {
@@ -111,9 +120,17 @@ pub async fn start_by(config: Config, clock: ReadClock) -> Result<Running, Start
         let (stop, failure) = (stop.clone(), Arc::clone(&failure));
         Arc::new(move |what: &str| {
             tracing::error!(%what, "the ledger failed: stopping");
-            drop(failure.set(what.to_owned()));
+            drop(failure.set(Failure::Ledger(what.to_owned())));
             stop.cancel();
         })
+    };
+    let end = {
+        let (stop, failure) = (stop.clone(), Arc::clone(&failure));
+        move |finding: Finding| {
+            tracing::error!(%finding, "the clock was set ahead and stays so: stopping");
+            drop(failure.set(Failure::Clock(finding)));
+            stop.cancel();
+        }
     };
     let opened = {
         let (config, fail) = (config.clone(), Arc::clone(&fail));
@@ -160,6 +177,7 @@ pub async fn start_by(config: Config, clock: ReadClock) -> Result<Running, Start
         own,
         server_key,
         presented.is_ok(),
+        end,
     ));
     tasks.spawn(crate::cosign::run(Arc::clone(&core)));
     tasks.spawn(crate::publish::run(Arc::clone(&core)));
@@ -673,7 +691,7 @@ impl Running {
     /// Stops: listeners first, then the last record, then the state.
     ///
     /// # Errors
-    /// [`StartError::Failed`] if the ledger had failed.
+    /// [`StartError::Failed`] if the ledger had failed; `SERVER-CLOCK` if the clock was set ahead and stayed so.
     pub async fn stop(mut self) -> Result<(), StartError> {
         self.core.stop.cancel();
         let within = std::time::Duration::from_secs(10);
@@ -708,7 +726,8 @@ impl Running {
         .await
         .map_err(|error| StartError::Failed(error.to_string()))?;
         match self.failure.get() {
-            Some(what) => Err(StartError::Failed(what.clone())),
+            Some(Failure::Ledger(what)) => Err(StartError::Failed(what.clone())),
+            Some(Failure::Clock(finding)) => Err(StartError::Refused(finding.clone())),
             None => Ok(closed?),
         }
     }

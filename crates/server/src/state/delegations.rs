@@ -66,11 +66,16 @@ impl State {
         self.delegations.all()
     }
 
-    /// How many delegations of `spiffe_id` have not ended.
+    /// How many delegations of `spiffe_id` have not ended at `now`, Unix milliseconds. The state has those that have ended
+    /// for a while, and for longer after a start.
     #[must_use]
-    pub(crate) fn delegations_of(&self, spiffe_id: &str) -> usize {
+    pub(crate) fn delegations_of(&self, spiffe_id: &str, now: u64) -> usize {
         let of = self.delegations.by_delegator.get(spiffe_id);
-        of.map_or(0, BTreeSet::len)
+        let rows = of
+            .into_iter()
+            .flatten()
+            .filter_map(|index| self.delegations.rows.get(index));
+        rows.filter(|row| row.not_after > now).count()
     }
 
     /// The links of a delegation, the first first, itself last; `None` if one that it rests on is not known.

@@ -598,10 +598,13 @@ mod tests {
         };
         advance(&mut state, end + GRACE);
         assert!(state.revoked(TargetKind::Serial, "one").is_some());
-        assert_eq!(state.delegations_of("spiffe://example.org/a"), 2);
+        assert_eq!(state.delegations_of("spiffe://example.org/a", end - 1), 2);
+        // It counted what had ended, for as long as the state has that.
+        assert_eq!(state.delegations_of("spiffe://example.org/a", end), 0);
+        assert_eq!(state.delegations().count(), 2);
         advance(&mut state, end + GRACE + 1000);
         assert!(state.revoked(TargetKind::Serial, "one").is_none());
-        assert_eq!(state.delegations_of("spiffe://example.org/a"), 0);
+        assert_eq!(state.delegations_of("spiffe://example.org/a", 0), 0);
         assert_eq!(state.delegations().count(), 0);
     }
 

@@ -133,6 +133,33 @@ async fn a_start_with_a_clock_that_is_ahead_is_over_with_the_next() {
     assert_eq!(kept, server::rebuild_state(&config).unwrap());
 }
 
+/// As where a clock that was behind at the start is set a while after: the server signed nothing until somebody came.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leap_that_stands_ends_the_server_and_its_next_start_believes_it() {
+    static BY: AtomicU64 = AtomicU64::new(0);
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+    let clock = || {
+        let passed = PASSED.load(Ordering::SeqCst);
+        let mut reading = ahead(&BY);
+        reading.stamp.wall += passed;
+        reading.up += std::time::Duration::from_millis(passed);
+        reading
+    };
+    let mut fixture = started(clock).await;
+    BY.store(2 * HOUR, Ordering::SeqCst);
+    assert_eq!(fixture.status().await["signing"]["code"], "SERVER-CLOCK");
+    PASSED.store(HOUR / 20, Ordering::SeqCst);
+    let running = fixture.server.take().unwrap();
+    running.stopping().await;
+    let ended = running.stop().await.unwrap_err().finding();
+    assert_eq!(ended.code, "SERVER-CLOCK");
+    let config = config(fixture.dir.path());
+    fixture.server = Some(server::start_by(config, clock).await.unwrap());
+    assert_eq!(fixture.status().await["signing"], "allowed");
+    fixture.join("m1").await;
+    fixture.stop().await;
+}
+
 #[tokio::test]
 async fn a_server_makes_no_authority_by_a_clock_that_was_never_set() {
     let dir = tempfile::tempdir().unwrap();
