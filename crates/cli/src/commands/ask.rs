@@ -66,9 +66,9 @@ fn grounds(document: &Value) {
 
 fn fact_line(fact: &Value) -> String {
     let source = fact.get("source").and_then(Value::as_str);
-    let source = source.map_or_else(String::new, |source| format!(" ({source})"));
+    let source = source.unwrap_or("who stood behind it is not recorded");
     format!(
-        "fact {} = {}{source}",
+        "fact {} = {} ({source})",
         text(fact, "/name"),
         text(fact, "/value")
     )

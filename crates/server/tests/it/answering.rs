@@ -3,8 +3,12 @@
 use crate::harness::{Fixture, estate};
 use estate::EstateFiles;
 use facts::{FactSet, Source, Timestamp, names};
+use ledger::body::{Coverage, Intent, SessionStart};
+use ledger::{Commitment, Decimal, EstateRef};
 use proto::v1;
 use serde_json::{Value, json};
+
+const JOB: &str = "spiffe://example.org/jobs/nightly";
 
 fn with_jobs() -> EstateFiles {
     let mut files = estate();
@@ -113,6 +117,84 @@ async fn why_tells_the_facts_of_the_workload_that_is_the_identity_now() {
     assert_eq!(facts[0]["name"], "workload.unit");
     assert_eq!(facts[0]["value"], "nightly");
     assert_eq!(facts[0]["source"], "asserted");
+}
+
+/// Every fact of a recorded decision was said to be verified, also what an agent alone had said.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorded_decision_says_who_stood_behind_its_facts_while_that_is_kept() {
+    let fixture = Fixture::start().await;
+    let mut files = with_jobs();
+    let jobs = files.0.get("identities/jobs.toml").cloned().unwrap();
+    let visible = jobs.replace(
+        "[\"workload.unit\"]",
+        "[\"machine.name\", \"workload.unit\"]",
+    );
+    files.insert("identities/jobs.toml", visible);
+    let applied = fixture.apply(&files).await.unwrap();
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    sync.ask("w1", &job(), Vec::new()).await.unwrap();
+    let (issuance, issued) = fixture.records(&["issuance"]).await.pop().unwrap();
+    let start = SessionStart {
+        session: "s1".to_owned(),
+        spiffe_id: JOB.to_owned(),
+        serial: issued["body"]["serial"].as_str().unwrap().to_owned(),
+        issuance: Some(Decimal(issuance)),
+        resource: "postgres:notes".to_owned(),
+        role: "r".to_owned(),
+        application: "psql".to_owned(),
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
+    };
+    let intent = Intent {
+        session: "s1".to_owned(),
+        statement: "f".to_owned(),
+        actions: serde_json::from_value(json!([
+            {"action": "select", "resources": ["Table::\"notes/public/mine\""]}
+        ]))
+        .unwrap(),
+        decision: "s1.1".to_owned(),
+        policies: vec!["jobs read notes".to_owned()],
+        coverage: Coverage::Complete,
+        more_policies: None,
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
+    };
+    let estate = EstateRef {
+        version: applied["version"].as_str().unwrap().parse().unwrap(),
+        index: applied["index"].as_u64().unwrap(),
+    };
+    let mut recording = crate::packs::Recording::start(&fixture).await;
+    recording.append(JOB, start.record());
+    let seq = recording.append(JOB, intent.record().estate(estate));
+    recording.anchor().await;
+    let mut admin = fixture.admin().await;
+    let mut sources = async || {
+        let request = v1::WhyRequest {
+            decision: format!("pg:{seq}"),
+            ..v1::WhyRequest::default()
+        };
+        let answer = read(admin.why(request).await.unwrap());
+        let facts = answer["facts"].as_array().unwrap().clone();
+        let facts = facts.into_iter().map(|fact| {
+            let name = fact["name"].as_str().unwrap().to_owned();
+            (name, fact.get("source").cloned())
+        });
+        facts.collect::<Vec<_>>()
+    };
+    let told = |source: Option<&str>, of_unit: Option<&str>| {
+        vec![
+            ("machine.name".to_owned(), source.map(Value::from)),
+            ("workload.unit".to_owned(), of_unit.map(Value::from)),
+        ]
+    };
+    assert_eq!(sources().await, told(Some("verified"), Some("asserted")));
+    // As an erasure leaves it: the record shows the facts, and nobody can say more of them.
+    let commit: Commitment = serde_json::from_value(issued["body"]["commit"].clone()).unwrap();
+    let commit = crypto::hex::encode(&commit.0.0);
+    let blobs = fixture.dir.path().join("data/blobs");
+    std::fs::remove_file(blobs.join(commit.split_at(2).0).join(&commit)).unwrap();
+    assert_eq!(sources().await, told(None, None));
 }
 
 /// Whoever reads a column reads its table: what denies that denies the column.

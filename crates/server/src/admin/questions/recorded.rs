@@ -5,11 +5,12 @@ use crate::admin::estates::{VERSIONS, blob};
 use crate::admin::records::{Source, sources};
 use crate::admin::tokens;
 use crate::core::Core;
+use crate::current::from_canonical;
 use crate::refusal::Refusal;
 use estate::{Action, Estate, Explanation};
 use facts::{Fact, FactSet, Finding, Source as FactSource, Timestamp, Value as FactText};
 use ledger::body::{self, FactValue};
-use ledger::{Record, RecordType};
+use ledger::{Commitment, HexDigest, Record, RecordType};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -51,10 +52,8 @@ pub(super) fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
         || found.session.as_ref().and_then(|start| start.issuance),
         |about| about.issuance,
     );
-    let mut facts = shown
-        .map(|index| issued_facts(core, index.0))
-        .transpose()?
-        .unwrap_or_default();
+    let issued = shown.map(|index| issuance(core, index.0)).transpose()?;
+    let mut facts = issued.as_ref().map(shown_facts).unwrap_or_default();
     for (name, value) in about.iter().flat_map(|about| &about.stated) {
         let at = Timestamp::from_millis(record.stamp().wall);
         facts.state(name, value_of(value), FactSource::Asserted, at);
@@ -67,7 +66,7 @@ pub(super) fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
         if let Some(index) = one.issuance {
             let path = one.spiffe_id.strip_prefix(&prefix);
             let path = path.unwrap_or(&one.spiffe_id).to_owned();
-            earlier.insert(path, issued_facts(core, index.0)?);
+            earlier.insert(path, shown_facts(&issuance(core, index.0)?));
         }
     }
     let mut links = Vec::new();
@@ -112,7 +111,7 @@ pub(super) fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
             "issuance": shown.map(|index| index.0),
             "body": body,
         },
-        "facts": facts.iter().collect::<Vec<_>>(),
+        "facts": told(core, &facts, issued.as_ref()),
         "agrees": agrees,
         "explanation": explanations.first(),
         "explanations": explanations,
@@ -242,26 +241,54 @@ fn version_of(core: &Core, record: &Record) -> Result<Estate, Refusal> {
     compile(&blob(core, &row.blob)?)
 }
 
-/// The facts that an issuance record shows, as gateways take them.
-fn issued_facts(core: &Core, index: u64) -> Result<FactSet, Refusal> {
-    let record = core
-        .journal
-        .reader()
-        .record(index)
-        .map_err(|error| Refusal::internal("reading an issuance", &error))?;
-    let issuance: body::Issuance = record
+fn issuance(core: &Core, index: u64) -> Result<body::Issuance, Refusal> {
+    let record = core.journal.reader().record(index);
+    record
+        .map_err(|error| Refusal::internal("reading an issuance", &error))?
         .expect_body()
-        .map_err(|error| Refusal::internal("reading an issuance", &error))?;
-    Ok(issuance
-        .facts
-        .into_iter()
-        .map(|(name, value)| Fact {
-            name,
-            value: value_of(&value),
-            source: FactSource::Verified,
-            observed_at: Timestamp::from_millis(issuance.evidence_time),
-        })
-        .collect())
+        .map_err(|error| Refusal::internal("reading an issuance", &error))
+}
+
+/// The facts that an issuance record shows, as gateways take them: it does not say who stood behind one.
+fn shown_facts(issuance: &body::Issuance) -> FactSet {
+    let facts = issuance.facts.iter().map(|(name, value)| Fact {
+        name: name.clone(),
+        value: value_of(value),
+        source: FactSource::Verified,
+        observed_at: Timestamp::from_millis(issuance.evidence_time),
+    });
+    facts.collect()
+}
+
+/// Facts for whoever asked. Who stood behind those of the SVID is what the opening of the issuance's commitment says; where
+/// that is gone, nothing is said of it.
+fn told(core: &Core, facts: &FactSet, issued: Option<&body::Issuance>) -> Vec<Value> {
+    let opened = issued.and_then(|issuance| opened(core, issuance));
+    let told = facts.iter().map(|fact| {
+        // What a question stated stands nowhere else.
+        let stated = issued.is_none_or(|issuance| !issuance.facts.contains_key(&fact.name));
+        let known = opened.as_ref().and_then(|opened| opened.fact(&fact.name));
+        let known = known.filter(|known| known.value == fact.value);
+        let source = if stated {
+            Some(fact.source)
+        } else {
+            known.map(|known| known.source)
+        };
+        let mut one = json!({
+            "name": fact.name, "value": fact.value, "observed_at": fact.observed_at,
+        });
+        if let (Value::Object(fields), Some(source)) = (&mut one, source) {
+            fields.insert("source".to_owned(), json!(source));
+        }
+        one
+    });
+    told.collect()
+}
+
+/// The facts that an SVID was issued on, if they are kept.
+fn opened(core: &Core, issuance: &body::Issuance) -> Option<FactSet> {
+    let opening = core.blobs.get(&HexDigest(issuance.commit.0.0)).ok()??;
+    from_canonical(Commitment::opened(&opening, "facts")?)
 }
 
 fn value_of(value: &FactValue) -> FactText {
