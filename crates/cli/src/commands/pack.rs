@@ -145,7 +145,8 @@ fn question(asked: PackQuestion) -> Result<Question, Failure> {
         asked.estate.map(|version| {
             let version = version.parse().map_err(|_| {
                 Failure::usage(format!(
-                    "`{version}` is no version of an estate: give all 64 digits of it"
+                    "`{version}` is no version of an estate: give all 64 digits of it, as \
+                     `trilith ledger search --ledger server --type estate-version` lists them"
                 ))
             })?;
             Ok(Question::Estate { version })

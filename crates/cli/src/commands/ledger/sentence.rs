@@ -53,9 +53,10 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
             signers(body)
         ),
         "bundle" => format!("trust bundle {}", text("sequence")),
+        // Whole: `pack --estate` takes no less.
         "estate-version" => format!(
             "estate {} by {}: {}",
-            brief(&text("version")),
+            text("version"),
             text("author"),
             text("message")
         ),
@@ -127,10 +128,11 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
             )
         }
         "session-start" => format!(
-            "{} reached {} as {}",
+            "{} reached {} as {}, session {}",
             short("spiffe_id"),
             text("resource"),
-            text("role")
+            text("role"),
+            text("session")
         ),
         "session-end" => format!(
             "{} after {} operations {}",
@@ -144,12 +146,12 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
             list(body.get("policies"))
         ),
         "decision" => {
-            let word = if body.get("allow") == Some(&Value::Bool(true)) {
-                "allowed"
+            let reasons = if body.get("allow") == Some(&Value::Bool(true)) {
+                format!("allowed{}{}", by(body), codes(body))
             } else {
-                "denied"
+                denied(body)
             };
-            format!("{} {word}{}", actions(body), reasons(body))
+            format!("{} {reasons}", actions(body))
         }
         "outcome" => format!(
             "of {}: {}{}{}{}",
@@ -270,14 +272,31 @@ fn codes(body: &Value) -> String {
     }
 }
 
-/// By which policies, or for which findings.
-fn reasons(body: &Value) -> String {
-    let by = body.get("policies").and_then(Value::as_array);
-    let by = by.filter(|policies| !policies.is_empty());
-    let by = by.map_or_else(String::new, |_| {
-        format!(" by {}", list(body.get("policies")))
-    });
-    by + &codes(body)
+/// ` by "a policy"`, or nothing.
+fn by(body: &Value) -> String {
+    match body.get("policies").and_then(Value::as_array) {
+        Some(policies) if !policies.is_empty() => format!(" by {}", list(body.get("policies"))),
+        _ => String::new(),
+    }
+}
+
+/// Why not. A gateway names every policy that applied until it denied: those that permitted another table of the
+/// statement, or the table of a column that is denied, as well.
+fn denied(body: &Value) -> String {
+    let policies = body.get("policies").and_then(Value::as_array);
+    let policies = policies.map_or(0, Vec::len);
+    let findings = body.get("findings").and_then(Value::as_array);
+    let findings = findings.map_or(&[][..], Vec::as_slice);
+    let forbade = match findings {
+        [] => true,
+        [one] => one == "POLICY-FORBID" && policies == 1,
+        _ => false,
+    };
+    if forbade || policies == 0 {
+        return format!("denied{}{}", by(body), codes(body));
+    }
+    let applied = list(body.get("policies"));
+    format!("denied{}, where {applied} applied", codes(body))
 }
 
 /// `select shop/public/orders (id, sum) shop/public/products`.
@@ -382,6 +401,53 @@ mod tests {
         assert_eq!(
             sentence("decision", &body),
             "select shop/public/cards denied (POLICY-NONE)"
+        );
+    }
+
+    /// The permit of the table stood there as if it had denied the column.
+    #[test]
+    fn a_denial_is_not_said_to_be_by_what_permitted_a_part_of_it() {
+        let told = |policies: &[&str], findings: &[&str]| {
+            let body = json!({
+                "actions": [{ "action": "select", "resources": ["Table::\"shop/public/customers\""] }],
+                "allow": false, "policies": policies, "findings": findings,
+            });
+            sentence("decision", &body)
+        };
+        assert_eq!(
+            told(&["analysts count"], &["POLICY-COLUMN"]),
+            "select shop/public/customers denied (POLICY-COLUMN), where \"analysts count\" applied"
+        );
+        assert_eq!(
+            told(&["orders are read"], &["POLICY-NONE"]),
+            "select shop/public/customers denied (POLICY-NONE), where \"orders are read\" applied"
+        );
+        assert_eq!(
+            told(&["nobody"], &["POLICY-FORBID"]),
+            "select shop/public/customers denied by \"nobody\" (POLICY-FORBID)"
+        );
+        assert_eq!(
+            told(&["nobody"], &[]),
+            "select shop/public/customers denied by \"nobody\""
+        );
+    }
+
+    /// `pack --of-session` and `pack --estate` send their readers here.
+    #[test]
+    fn a_session_and_a_version_are_told_by_what_packs_take() {
+        let body = json!({
+            "session": "5f1d3a0c9be24477", "spiffe_id": "spiffe://example.org/agents/helper",
+            "resource": "postgres:shop", "role": "helper",
+        });
+        assert_eq!(
+            sentence("session-start", &body),
+            "agents/helper reached postgres:shop as helper, session 5f1d3a0c9be24477"
+        );
+        let version = "ab".repeat(32);
+        let body = json!({ "version": version, "author": "ada", "message": "more" });
+        assert_eq!(
+            sentence("estate-version", &body),
+            format!("estate {version} by ada: more")
         );
     }
 
