@@ -35,17 +35,17 @@ impl Error {
                 "this needs records that are gone from this folder",
             )
             .observed(error.to_string())
-            .next("ask with the server's data_dir as --folder: its mirror has what gateways have pruned; of the server's own ledger, with the copy as --folder: its `retention` record says in `policy` who has one (trilith ledger search --type retention)"),
+            .next("of a gateway's or decision point's ledger, ask with the server's data_dir as --folder: its mirror has what they have pruned; of the server's own, with the copy as --folder: its `retention` record says in `policy` who has one (trilith ledger search --type retention)"),
             Self::Ledger(error) => Finding::new("RECORDS-LEDGER", facts::with_causes(self))
                 .observed(error.code())
-                .next("name the folder of a server, gateway or decision point that you may read"),
+                .next("name the folder of a server, gateway or decision point that you may read; where a copy is damaged, name another copy of it"),
             Self::Index(_) => Finding::new("RECORDS-INDEX", facts::with_causes(self)).next(
                 "remove the index's file, which is made anew, or keep it elsewhere with --index",
             ),
             Self::NoLedger(folder) => Finding::new("RECORDS-NO-LEDGER", self.to_string())
-                .expected("a data_dir, or the folder of one ledger, with `segments` in it")
+                .expected("a data_dir, or the folder of one ledger, with `segments` in it; of packs also tiles: `tile` and `checkpoint`, or a mirror's `state`")
                 .observed(folder.display().to_string())
-                .next("name the `data_dir` of server.toml, gateway.toml or pdp.toml"),
+                .next("name the `data_dir` of server.toml, gateway.toml or pdp.toml, or a copy of it"),
             Self::Refused(finding) | Self::Lied(finding) => (**finding).clone(),
         }
     }

@@ -88,6 +88,19 @@ pub struct Replayed {
     pub same: u64,
 }
 
+impl Replayed {
+    /// What a reader has to know of accesses that would be allowed, where the estate in force was not there.
+    #[must_use]
+    pub fn doubt(&self) -> Option<&'static str> {
+        let allowed = |one: &Changed| one.change == Change::Allowed;
+        let doubted = self.in_force.is_none() && self.changed.iter().any(allowed);
+        doubted.then_some(
+            "the estate in force is not in these folders: of a statement that was denied, what would be allowed may be \
+             allowed already; name the server's data_dir as well",
+        )
+    }
+}
+
 /// Decides everything again that the site's ledgers have in `times`. Call [`Site::catch_up`] first.
 ///
 /// A statement is denied as a whole for one of the things that it touches, so a denial counts as newly allowed

@@ -118,6 +118,6 @@ fn closed(error: io::Error) -> Refusal {
     Refusal::Never(Box::new(
         Finding::new("EXPORT-STDOUT", "standard output takes nothing more")
             .observed(error.to_string())
-            .next("run the same command again: it goes on where --cursor stands"),
+            .next("run the same command again: with --cursor it goes on where that stands, and without one it begins anew"),
     ))
 }

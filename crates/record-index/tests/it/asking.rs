@@ -112,6 +112,30 @@ fn another_estate_is_told_by_what_it_would_have_denied_and_allowed() {
     assert_eq!((late.changed.len(), late.same), (1, 1));
 }
 
+/// It was told as if it were new, in the same words as what is.
+#[test]
+fn what_would_be_allowed_is_doubted_where_the_estate_in_force_is_not_there() {
+    let (server, gateway) = shop();
+    let wider = format!(
+        "{}\n@id(\"payments writes customers\")\npermit (principal == Identity::\"payments/api\", action == Action::\"insert\", resource == Table::\"{CUSTOMERS}\");\n",
+        shop_files().0["policies/shop.cedar"]
+    );
+    let mut files = shop_files();
+    files.insert("policies/shop.cedar", wider);
+    let allowed = |one: &record_index::Changed| one.change == Change::Allowed;
+    let whole = replay(&both(&server, &gateway), &compile(&files), ALL).unwrap();
+    assert!(whole.changed.iter().any(allowed), "{whole:?}");
+    assert_eq!(whole.doubt(), None);
+    let mut alone = gateway.site();
+    alone.catch_up().unwrap();
+    let alone = replay(&alone, &compile(&files), ALL).unwrap();
+    assert!(alone.changed.iter().any(allowed), "{alone:?}");
+    assert!(
+        alone.doubt().unwrap().contains("estate in force"),
+        "{alone:?}"
+    );
+}
+
 #[test]
 fn what_depends_on_facts_that_are_not_here_is_not_replayed() {
     let (_, gateway) = shop();

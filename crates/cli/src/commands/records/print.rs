@@ -248,4 +248,7 @@ pub(super) fn replayed(replayed: &Replayed) {
         replayed.changed.len(),
         replayed.not_replayed.len()
     ));
+    if let Some(doubt) = replayed.doubt() {
+        output::note(format_args!("note: {doubt}"));
+    }
 }
