@@ -1,7 +1,7 @@
 //! The few things that the store asks of a disk, so that a test can let each of them fail.
 //! Paths are whole; nothing here knows what the files mean.
 
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags, fallocate, flock};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -83,7 +83,10 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(File::open(path)?))
+        // Of a folder that comes from anywhere: nobody waits for who writes to a pipe.
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+        Ok(Box::new(file?))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
