@@ -19,7 +19,7 @@ mod tokens;
 
 pub(crate) use estates::install;
 pub(crate) use listener::{accept, bind};
-pub(crate) use reason::whole;
+pub(crate) use reason::cut;
 pub use reason::{LONGEST_REASON, whole_reason};
 pub(crate) use recover::recovery;
 

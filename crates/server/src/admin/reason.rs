@@ -22,6 +22,16 @@ pub fn whole_reason(text: &str) -> Result<String, Finding> {
     }
 }
 
+/// The reason of what is done at once, whatever its words are: one that is too long is recorded as far as there is room,
+/// and ends with `…`, so that whoever reads it sees that there was more.
+pub(crate) fn cut(text: &str) -> String {
+    if text.chars().count() <= LONGEST_REASON {
+        return text.to_owned();
+    }
+    let kept = text.chars().take(LONGEST_REASON - 1);
+    kept.chain(['…']).collect()
+}
+
 /// As [`whole_reason`], of a request.
 pub(crate) fn whole(text: &str) -> Result<String, Refusal> {
     whole_reason(text).map_err(Refusal::Invalid)

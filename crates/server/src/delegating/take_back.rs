@@ -28,7 +28,7 @@ pub(crate) async fn take_back(
     person: &SpiffeId,
     request: v1::TakeBackRequest,
 ) -> Result<Option<u64>, Refusal> {
-    let reason = crate::admin::whole(&request.reason)?;
+    let reason = crate::admin::cut(&request.reason);
     if reason.trim().is_empty() {
         return Err(Refusal::Invalid(
             Finding::new("DELEGATION-REASON", "it is not said why")

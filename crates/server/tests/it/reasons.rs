@@ -1,4 +1,5 @@
-//! Reasons of administrators: recorded whole, or refused by the code that the command line refuses by.
+//! Reasons of administrators: recorded whole, or refused by the code that the command line refuses by; of what cannot wait,
+//! recorded as far as there is room.
 
 use crate::harness::{Fixture, finding};
 use proto::v1;
@@ -26,13 +27,6 @@ async fn a_reason_that_would_not_be_recorded_whole_is_refused_and_nothing_is_don
         reason: reason.to_owned(),
     };
     let refused = |status: Status| assert_eq!(finding(&status).code, "REASON-LONG");
-    for (kind, value) in [
-        ("identity", "payments/api"),
-        ("machine", "m1"),
-        ("eviction", "m1"),
-    ] {
-        refused(admin.revoke(revoke(kind, value, &long)).await.unwrap_err());
-    }
     let erase = v1::EraseRequest {
         records: vec![0],
         reason: long.clone(),
@@ -58,4 +52,28 @@ async fn a_reason_that_would_not_be_recorded_whole_is_refused_and_nothing_is_don
     refused(admin.readmit(readmit(&long)).await.unwrap_err());
     admin.restore(restore(&longest)).await.unwrap();
     admin.readmit(readmit(&longest)).await.unwrap();
+}
+
+/// Revoking and taking back were refused for the length of their words.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_stays_for_the_length_of_the_reason_why_he_goes() {
+    let fixture = Fixture::start().await;
+    fixture.join("m1").await;
+    let long = "ö".repeat(server::LONGEST_REASON + 1);
+    let cut = format!("{}…", "ö".repeat(server::LONGEST_REASON - 1));
+    let mut admin = fixture.admin().await;
+    for (kind, value) in [("identity", "payments/api"), ("machine", "m1")] {
+        let request = v1::RevokeRequest {
+            kind: kind.to_owned(),
+            value: value.to_owned(),
+            reason: long.clone(),
+        };
+        let told = admin.revoke(request).await.unwrap().into_inner().json;
+        assert!(told.contains(&cut), "{told}");
+    }
+    let done = fixture.records(&["revocation"]).await;
+    assert_eq!(done.len(), 2);
+    for (_, record) in done {
+        assert_eq!(record["body"]["reason"], cut.as_str());
+    }
 }
