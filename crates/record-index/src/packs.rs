@@ -9,6 +9,7 @@ mod copied;
 mod log;
 
 pub use copied::Copied;
+pub(crate) use log::note;
 pub use log::{Log, Tiles};
 
 use facts::Finding;

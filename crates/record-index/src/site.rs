@@ -38,7 +38,7 @@ pub struct Source {
 pub struct Site {
     pub trust_domain: String,
     pub(crate) sources: Vec<Source>,
-    pub(crate) blobs: Option<BlobFolder>,
+    pub(crate) blobs: Vec<BlobFolder>,
     /// It was read from the folder of a server, where all that it mirrors has to be.
     expects: bool,
     /// What the server anchors and is not here: set by [`Site::catch_up`].
@@ -49,6 +49,13 @@ pub struct Site {
     unread: Option<u64>,
     /// What was done otherwise than asked, for people: an index that could not be kept.
     pub notes: Vec<String>,
+}
+
+/// Whether a ledger that cannot be read among a server's mirrors is an error, or as if it were not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mirrors {
+    Needed,
+    IfTheyCan,
 }
 
 /// A ledger of which the server anchors more than is here.
@@ -191,8 +198,7 @@ impl Source {
     /// Takes what the server keeps in `path` of its witnesses, if it is of this ledger. Whoever reads a receipt judges
     /// the lines.
     fn witnessed_in(&mut self, path: &Path) {
-        let read = std::fs::read_to_string(path).ok();
-        self.witnessed = read.and_then(|note| {
+        self.witnessed = crate::packs::note(path).and_then(|note| {
             let parsed = Note::parse(&note).ok()?;
             let checkpoint = Checkpoint::parse(&parsed.text).ok()?;
             let ours = self
@@ -214,20 +220,32 @@ impl Site {
     /// The folder of a server, gateway, decision point, or of one ledger; its process may be running. `indices`
     /// is where indices are kept instead of in the ledgers' folders.
     pub fn open(folder: &Path, indices: Option<&Path>) -> Result<Self, Error> {
-        Self::opened(folder, |dir, notes| source(dir, indices, notes))
+        Self::opened(folder, Mirrors::Needed, |dir, _mirror, notes| {
+            source(dir, indices, notes)
+        })
     }
 
-    /// As [`Site::open`], with indices that nobody makes: nothing is written beside the ledgers.
+    /// As [`Site::open`], with indices that nobody makes: nothing is written beside the ledgers. What is damaged among a
+    /// server's mirrors is told, and is no mirror; whoever asks for it misses it.
     pub(crate) fn unindexed(folder: &Path) -> Result<Self, Error> {
-        Self::opened(folder, |dir, _notes| {
-            let reader = untorn(dir)?.reader().clone();
-            Ok(Source::new(Index::in_memory(reader)?))
+        Self::opened(folder, Mirrors::IfTheyCan, |dir, mirror, notes| {
+            let folder = settled(dir)?;
+            match (folder.is_torn(), mirror) {
+                (true, false) => return Err(torn(dir)),
+                (true, true) => notes.push(format!(
+                    "{} ends with a commit that is not whole: its last records were changed, or never written",
+                    dir.display()
+                )),
+                (false, _) => {}
+            }
+            Ok(Source::new(Index::in_memory(folder.reader().clone())?))
         })
     }
 
     fn opened(
         folder: &Path,
-        mut source: impl FnMut(&Path, &mut Vec<String>) -> Result<Source, Error>,
+        mirrors: Mirrors,
+        mut source: impl FnMut(&Path, bool, &mut Vec<String>) -> Result<Source, Error>,
     ) -> Result<Self, Error> {
         let alone = Folder::is_ledger(folder);
         let own = if alone {
@@ -239,17 +257,24 @@ impl Site {
             return Err(Error::NoLedger(folder.to_owned()));
         }
         let mut notes = Vec::new();
-        let mut first = source(&own, &mut notes)?;
+        let mut first = source(&own, false, &mut notes)?;
         if first.server {
             first.witnessed_in(&folder.join(WITNESSED));
         }
         let mut sources = vec![first];
         for mirror in folders(&folder.join("mirrors")) {
-            match source(&mirror, &mut notes) {
+            match source(&mirror, true, &mut notes) {
                 Ok(source) => sources.push(source),
-                // One that a gateway has just begun.
-                Err(Error::Ledger(StoreError::Corrupt { .. })) if Folder::is_ledger(&mirror) => {
-                    notes.push(format!("{} holds no whole record yet", mirror.display()));
+                // One that a gateway has just begun looks like one that is damaged.
+                Err(Error::Ledger(error))
+                    if mirrors == Mirrors::IfTheyCan
+                        || matches!(error, StoreError::Corrupt { .. }) =>
+                {
+                    notes.push(format!(
+                        "{} holds no whole record that can be read: it has just begun, or is damaged ({})",
+                        mirror.display(),
+                        facts::with_causes(&error)
+                    ));
                 }
                 Err(error) => return Err(error),
             }
@@ -274,7 +299,7 @@ impl Site {
         Self {
             trust_domain,
             sources,
-            blobs,
+            blobs: blobs.into_iter().collect(),
             expects: false,
             lacking: Vec::new(),
             left_out: Vec::new(),
@@ -312,9 +337,7 @@ impl Site {
         }
         self.notes.extend(other.notes);
         self.expects |= other.expects;
-        if self.blobs.is_none() {
-            self.blobs = other.blobs;
-        }
+        self.blobs.extend(other.blobs);
         self.sources
             .sort_by(|one, other| (!one.server, &one.name).cmp(&(!other.server, &other.name)));
         Ok(())
@@ -509,11 +532,17 @@ impl Site {
         })
     }
 
+    /// Of the first folder that has it as it was.
     pub(crate) fn blob(&self, sha256: &HexDigest) -> Result<Option<Vec<u8>>, Error> {
-        match &self.blobs {
-            Some(blobs) => Ok(blobs.get(sha256)?),
-            None => Ok(None),
+        let mut unread = None;
+        for blobs in &self.blobs {
+            match blobs.get(sha256) {
+                Ok(Some(content)) => return Ok(Some(content)),
+                Ok(None) => {}
+                Err(error) => unread = unread.or(Some(error)),
+            }
         }
+        unread.map_or(Ok(None), |error| Err(error.into()))
     }
 
     /// By which record of the server's ledger a content is gone, in words; `None` if none says so.
@@ -564,27 +593,28 @@ impl Site {
     }
 }
 
-/// A ledger with nothing behind its last whole commit, once its owner has written what he is writing.
-fn untorn(dir: &Path) -> Result<Folder, Error> {
+/// A ledger, once its owner has written what he is writing.
+fn settled(dir: &Path) -> Result<Folder, Error> {
     let mut tries = TRIES;
     loop {
         let folder = Folder::open(dir)?;
-        if !folder.is_torn() {
+        if tries == 0 || !folder.is_torn() {
             return Ok(folder);
-        }
-        if tries == 0 {
-            return Err(Error::Lied(Box::new(
-                facts::Finding::new(
-                    "PACK-COPY-SHORT",
-                    "the copy's ledger ends with a commit that is not whole: its last records were changed, or never written",
-                )
-                .observed(dir.display().to_string())
-                .next("take another copy, and keep this one; where the server was killed before it was copied, start it and stop it first"),
-            )));
         }
         tries -= 1;
         std::thread::sleep(PAUSE);
     }
+}
+
+fn torn(dir: &Path) -> Error {
+    Error::Lied(Box::new(
+        facts::Finding::new(
+            "PACK-COPY-SHORT",
+            "the copy's ledger ends with a commit that is not whole: its last records were changed, or never written",
+        )
+        .observed(dir.display().to_string())
+        .next("take another copy, and keep this one; where the server was killed before it was copied, start it and stop it first"),
+    ))
 }
 
 fn folders(dir: &Path) -> Vec<PathBuf> {

@@ -5,7 +5,7 @@
 //! read and leads to a head that the key of the trust file signed; and every record of a gateway's ledger that is looked
 //! at, to what that ledger anchors.
 
-use super::log::unverified;
+use super::log::{note, unverified};
 use super::{Gateway, Keeper, Log, Tiles, Under, Unmade, make};
 use crate::Error;
 use crate::certificates::{self, FOLDER};
@@ -19,9 +19,10 @@ use ledger::pack::{Question, Trust, contents};
 use ledger::{
     Checkpoint, Code as _, HexDigest, LedgerKey, NewestAnchors, Note, Record, RecordType,
 };
-use ledger_store::Head;
+use ledger_store::{Head, StoreError};
 use spiffe_core::TrustDomain;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -39,12 +40,18 @@ pub struct Copied {
     roots: Vec<Vec<u8>>,
     certificates: Vec<PathBuf>,
     read: Read,
+    notes: Vec<String>,
 }
+
+/// A log of the server's ledger, its head, and what of it witnesses have cosigned.
+type Server = (Log, Head, Option<Head>);
 
 /// What was named.
 struct Folders {
     /// Data directories and folders of ledgers.
     site: Option<Site>,
+    /// The server's ledger in each of these, in order.
+    servers: Vec<Server>,
     tiles: Vec<Arc<Tiles>>,
 }
 
@@ -66,6 +73,7 @@ impl Copied {
     /// tiles; those of gateways beside it. Nothing is written there.
     ///
     /// # Errors
+    /// `PACK-COPY-OLD` where it ends before records that are gone from another of the folders,
     /// `PACK-COPY-SHORT` where the ledger ends before a checkpoint that lies beside it, `PACK-COPY-FOREIGN` where its head
     /// is none of the ledger that `trust` names, `RECORDS-LEDGER-ROOT` where its records are not those of that head, and
     /// `RECORDS-PRUNED` where some are gone.
@@ -74,8 +82,8 @@ impl Copied {
             TrustDomain::new(&trust.trust_domain).map_err(|error| foreign(trust, &error))?;
         let beside = folders.iter().map(|folder| folder.join(FOLDER));
         let certificates = beside.filter(|folder| folder.is_dir()).collect();
-        let folders = Folders::open(folders)?;
-        let (log, newest, witnessed) = folders.server()?;
+        let mut folders = Folders::open(folders)?;
+        let ((log, newest, witnessed), others) = folders.server()?;
         let cosigned = witnessed.filter(|witnessed| {
             trust.policy.is_some() && witnessed.checkpoint.origin == newest.checkpoint.origin
         });
@@ -88,6 +96,20 @@ impl Copied {
             Ok(())
         })?;
         is_root_of(&newest.checkpoint, &root)?;
+        let size = newest.checkpoint.size;
+        let site = folders.site.as_mut();
+        let mut notes = site.map_or_else(Vec::new, |site| std::mem::take(&mut site.notes));
+        for (longer, head, _) in others
+            .iter()
+            .filter(|(_, head, _)| head.checkpoint.size > size)
+        {
+            read.gone_since(longer, size..head.checkpoint.size)?;
+            notes.push(format!(
+                "the server's ledger is here whole up to {size} records, and packs are made of those; another of the \
+                 folders has {}, and what these say to be erased since is in no pack",
+                head.checkpoint.size
+            ));
+        }
         let key = lineage::follow(&trust.ledger_key, &read.rotations)
             .map_err(|error| foreign(trust, &error))?;
         Checkpoint::open_shown(&newest.note, &key).map_err(|error| foreign(trust, &error))?;
@@ -103,6 +125,7 @@ impl Copied {
             roots: trust.x509_authorities.clone(),
             certificates,
             read,
+            notes,
         })
     }
 
@@ -121,15 +144,15 @@ impl Copied {
     /// What is not as it may be expected, for people.
     #[must_use]
     pub fn notes(&self) -> &[String] {
-        let site = self.folders.site.as_ref();
-        site.map_or(&[], |site| site.notes.as_slice())
+        &self.notes
     }
 }
 
 impl Folders {
     /// All that were named, in which no ledger ends before a checkpoint of it that lies beside it.
     fn open(folders: &[PathBuf]) -> Result<Self, Error> {
-        let (mut site, mut tiles): (Option<Site>, _) = (None, Vec::new());
+        let (mut site, mut servers, mut tiles): (Option<Site>, _, _) =
+            (None, Vec::new(), Vec::new());
         for folder in folders {
             // First the checkpoint: a server that runs goes on meanwhile.
             let beside = checkpoint(&folder.join(WITNESSED));
@@ -141,25 +164,25 @@ impl Folders {
                 }
                 Err(error) => return Err(error),
             };
-            if let (Some(beside), Some(server)) = (beside, one.server()) {
-                reaches(server, &beside)?;
+            if let Some(server) = one.server() {
+                beside.map_or(Ok(()), |beside| reaches(server, &beside))?;
+                let log = Log::from(server.reader());
+                servers.push((log, server.head().clone(), server.witnessed().cloned()));
             }
             match &mut site {
                 None => site = Some(one),
                 Some(site) => site.join(one)?,
             }
         }
-        Ok(Self { site, tiles })
+        Ok(Self {
+            site,
+            servers,
+            tiles,
+        })
     }
 
-    /// The server's ledger, its head, and what of it witnesses have cosigned: the one of which nothing was pruned, and else
-    /// the longest.
-    fn server(&self) -> Result<(Log, Head, Option<Head>), Error> {
-        let of_site = self.site.as_ref().and_then(Site::server);
-        let of_site = of_site.map(|server| {
-            let log = Log::from(server.reader());
-            (log, server.head().clone(), server.witnessed().cloned())
-        });
+    /// The server's ledger: the log of which nothing was pruned, and else the longest; and the others.
+    fn server(&self) -> Result<(Server, Vec<Server>), Error> {
         let is_server = |tiles: &&Arc<Tiles>| {
             let origin = &tiles.head().checkpoint.origin;
             origin.kind() == ledger::LedgerKind::Server
@@ -169,20 +192,24 @@ impl Folders {
             // A mirror's checkpoint has the lines of its witnesses.
             (log, tiles.head().clone(), Some(tiles.head().clone()))
         });
-        let found: Vec<_> = of_site.into_iter().chain(of_tiles).collect();
+        // Of those alike the last one is taken: what was named first, and tiles.
+        let named = self.servers.iter().rev().cloned();
+        let mut found: Vec<Server> = named.chain(of_tiles).collect();
         one_history(&found)?;
-        let rank = |(log, head, _): &(Log, Head, Option<Head>)| {
-            (log.pruned().is_none(), head.checkpoint.size)
-        };
-        found.into_iter().max_by_key(rank).ok_or_else(|| {
+        let best = found
+            .iter()
+            .enumerate()
+            .max_by_key(|(_, (log, head, _))| (log.pruned().is_none(), head.checkpoint.size));
+        let best = best.map(|(at, _)| at).ok_or_else(|| {
             Finding::new(
                 "RECORDS-NEEDS-SERVER",
                 "a pack rests on the server's ledger",
             )
             .expected("the server's data_dir, its ledger or the tiles of it among the folders")
             .next("name it as well: --folder SERVER,GATEWAY")
-            .into()
-        })
+        })?;
+        let server = found.swap_remove(best);
+        Ok((server, found))
     }
 
     /// The ledgers of this line, as they are here.
@@ -222,7 +249,7 @@ fn none_in(folder: &Path) -> Error {
 }
 
 /// Refuses two histories of the server's ledger.
-fn one_history(found: &[(Log, Head, Option<Head>)]) -> Result<(), Error> {
+fn one_history(found: &[Server]) -> Result<(), Error> {
     let Some(((first, head, _), others)) = found.split_first() else {
         return Ok(());
     };
@@ -260,7 +287,7 @@ fn read_by(trust: &Trust, key: &LedgerKey, note: &str) -> String {
 
 /// What a file says that has a checkpoint; nobody has vouched for it.
 fn checkpoint(path: &Path) -> Option<Checkpoint> {
-    unverified(&std::fs::read_to_string(path).ok()?)
+    unverified(&note(path)?)
 }
 
 fn reaches(server: &Source, beside: &Checkpoint) -> Result<(), Error> {
@@ -278,6 +305,18 @@ fn reaches(server: &Source, beside: &Checkpoint) -> Result<(), Error> {
         .observed(format!("{} records", server.size()))
         .next("take another copy, and keep this one: its end was lost, or taken away. A copy is made while the server stands"),
     )))
+}
+
+fn old(size: u64, minimum: u64) -> Error {
+    Error::refused(
+        Finding::new(
+            "PACK-COPY-OLD",
+            "the copy ends before records that are gone from another of the folders: what those erased nobody can tell",
+        )
+        .expected(format!("{minimum} records: those before are gone there"))
+        .observed(format!("{size} records"))
+        .next("name a newer copy beside it, such as the one that was pruned with; or this one alone"),
+    )
 }
 
 fn foreign(trust: &Trust, error: &dyn std::error::Error) -> Error {
@@ -328,6 +367,37 @@ impl Read {
             }
             _ => {}
         }
+    }
+
+    /// What records of `range` say to be gone, of a log that goes on where this one ends. INVARIANT: nothing but that is
+    /// taken from them, since nobody compares them with a head: whoever made them up has something left out, and the
+    /// reader of the pack is told that it lacks.
+    fn gone_since(&mut self, log: &Log, range: Range<u64>) -> Result<(), Error> {
+        let pruned = log.pruned().map(|pruned| pruned.minimum);
+        if let Some(minimum) = pruned.filter(|minimum| *minimum > range.start) {
+            return Err(old(range.start, minimum));
+        }
+        let (mut later, mut index) = (Self::default(), range.start);
+        while index < range.end {
+            let records = log.read(index..range.end)?;
+            if records.is_empty() {
+                return Err(StoreError::NoRecord {
+                    index,
+                    size: range.end,
+                }
+                .into());
+            }
+            for bytes in records {
+                if let Ok(record) = Record::from_vec(bytes) {
+                    later.take(index, &record, 0);
+                }
+                index += 1;
+            }
+        }
+        for (sha256, erasure) in later.erased {
+            self.erased.entry(sha256).or_insert(erasure);
+        }
+        Ok(())
     }
 
     fn rotation(&mut self, index: u64, record: &Record) {

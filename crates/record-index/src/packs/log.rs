@@ -254,6 +254,11 @@ fn mirrored(state: &str) -> Option<String> {
     rest.splitn(3, '\n').nth(2).map(str::to_owned)
 }
 
+/// The note in a file that anybody may have put there; `None` for what is none.
+pub(crate) fn note(path: &Path) -> Option<String> {
+    text(path).ok().flatten()
+}
+
 fn text(path: &Path) -> Result<Option<String>, StoreError> {
     let read = read_file(&RealDisk, path, MAX_NOTE);
     let bytes = read.map_err(|source| unread(path.to_owned(), source))?;

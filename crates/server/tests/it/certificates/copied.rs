@@ -12,7 +12,7 @@ use ledger::body::{Admin, Body as _};
 use ledger::pack::{Doubt, Question, Report, Trust};
 use ledger::tile::{Kind, TilePath};
 use ledger_store::{Folder, Ledger, Options};
-use proto::v1::PackRequest;
+use proto::v1::{EraseRequest, PackRequest, RevokeRequest};
 use record_index::Error;
 use record_index::packs::Copied;
 use serde_json::{Value, json};
@@ -57,6 +57,14 @@ impl Session {
     fn archive(&self, name: &str) -> PathBuf {
         copy(&self.path("data"), &self.path(name));
         self.path(name)
+    }
+
+    /// Of a pack that is made of `folders`: whether it is complete, its contents, and its certificates.
+    fn opened(&self, folders: &[PathBuf], question: &Value) -> (bool, usize, usize) {
+        let pack = of_copy(folders, &self.trust, question).unwrap();
+        let report = self.judged(&pack).unwrap();
+        let (contents, certificates) = (report.blobs.len(), report.certificates.len());
+        (report.is_complete(), contents, certificates)
     }
 
     /// The code by which the server refuses.
@@ -302,4 +310,125 @@ async fn a_copy_that_was_changed_is_refused_whatever_is_asked_of_it() {
     // A gateway's folder says nothing by itself.
     let alone = session.path("gateway");
     assert_eq!(code(&[alone], &trust, &access), "RECORDS-NEEDS-SERVER");
+}
+
+/// Only the first folder was looked in, and what lies in the others was said to lack.
+#[tokio::test(flavor = "multi_thread")]
+async fn contents_are_those_of_each_folder_that_has_them() {
+    let mut session = Session::begun().await;
+    session.fixture.stop().await;
+    let access = json!({"kind": "access", "identity": API});
+    let (whole, empty) = (session.archive("whole"), session.archive("empty"));
+    let changed = session.archive("changed");
+    std::fs::remove_dir_all(empty.join("blobs")).unwrap();
+    std::fs::create_dir(empty.join("blobs")).unwrap();
+    change(&changed.join("blobs"), b"payments reads cards");
+    let answered = |folders: &[&PathBuf]| {
+        let folders: Vec<PathBuf> = folders.iter().map(|&one| one.clone()).collect();
+        let pack = of_copy(&folders, &session.trust, &access).unwrap();
+        session.judged(&pack).unwrap()
+    };
+    let expected = answered(&[&whole]);
+    assert!(expected.is_complete() && !answered(&[&empty]).is_complete());
+    for folders in [[&empty, &whole], [&changed, &whole], [&whole, &empty]] {
+        assert_eq!(said(&answered(&folders)), said(&expected));
+    }
+}
+
+/// An archive has what was erased since it was made. Whoever names the pruned folder beside it has the record of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_pruned_folder_says_to_be_erased_since_is_in_no_pack_of_an_older_copy() {
+    let mut session = Session::begun().await;
+    session.fixture.stop().await;
+    let early = session.archive("early");
+    fill(session.fixture.dir.path());
+    let question = json!({"kind": "record", "ledger": "server", "index": session.issuance});
+    let archive = session.archive("archive");
+    let (complete, contents, certificates) =
+        session.opened(std::slice::from_ref(&archive), &question);
+    assert!(complete && contents > 0 && certificates == 1);
+    session.fixture.go_on().await;
+    let revoke = RevokeRequest {
+        kind: "identity".to_owned(),
+        value: "payments/api".to_owned(),
+        reason: "left".to_owned(),
+    };
+    let mut admin = session.fixture.admin().await;
+    admin.revoke(revoke).await.unwrap();
+    let erase = EraseRequest {
+        identity: "payments/api".to_owned(),
+        reason: "case 1".to_owned(),
+        act: true,
+        ..EraseRequest::default()
+    };
+    admin.erase(erase).await.unwrap();
+    drop(admin);
+    session.fixture.stop().await;
+    let plan = prune(&config(session.fixture.dir.path()), Some(&archive), true).unwrap();
+    assert!(plan.minimum > session.issuance + 100, "{plan:?}");
+    let folders = [archive.clone(), session.path("data")];
+    // What it was issued on, and its certificate.
+    let (_, left, shown) = session.opened(&folders, &question);
+    assert_eq!((left, shown), (contents - 1, 0));
+    let copy = Copied::open(&folders, &session.trust).unwrap();
+    assert!(
+        copy.notes()
+            .iter()
+            .any(|note| note.contains("erased since"))
+    );
+    // One that ends before what is gone cannot say what that erased.
+    let folders = [early, session.path("data")];
+    assert_eq!(code(&folders, &session.trust, &question), "PACK-COPY-OLD");
+}
+
+/// One mirror whose last commit is not whole had every pack refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_mirror_is_in_the_way_of_what_asks_for_it_alone() {
+    let mut session = Session::begun().await;
+    session.fixture.stop().await;
+    let (access, own) = (
+        json!({"kind": "access", "identity": API}),
+        json!({"kind": "record", "ledger": "server", "index": session.issuance}),
+    );
+    let copy = session.archive("copy");
+    let segments = std::fs::read_dir(mirror(&copy).join("segments")).unwrap();
+    let newest = segments.map(|entry| entry.unwrap().path()).max().unwrap();
+    let whole = std::fs::read(&newest).unwrap();
+    let at = super::kept::places(&whole, b"\"intent\"").pop().unwrap();
+    let named = std::slice::from_ref(&copy);
+    let mut last = whole.clone();
+    last[at] ^= 1;
+    for bytes in [last, b"garbage".to_vec()] {
+        std::fs::write(&newest, bytes).unwrap();
+        of_copy(named, &session.trust, &own).unwrap();
+        let opened = Copied::open(named, &session.trust).unwrap();
+        assert_eq!(opened.notes().len(), 1, "{:?}", opened.notes());
+        assert_eq!(code(named, &session.trust, &access), "LEDGER-MIRROR");
+    }
+    std::fs::write(&newest, whole).unwrap();
+    of_copy(named, &session.trust, &access).unwrap();
+}
+
+/// Whoever read them waited for a writer that never came.
+#[tokio::test(flavor = "multi_thread")]
+async fn pipes_in_a_copy_are_read_by_nobody() {
+    let mut session = Session::begun().await;
+    session.fixture.stop().await;
+    let copy = session.archive("copy");
+    let mut contents = super::kept::files(&copy.join("blobs"));
+    contents.extend(super::kept::files(&copy.join("certificates")));
+    contents.push(copy.join("witnessed"));
+    assert!(contents.len() > 2);
+    for path in contents {
+        if path.exists() {
+            std::fs::remove_file(&path).unwrap();
+        }
+        let mode = rustix::fs::Mode::RUSR;
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, mode, 0).unwrap();
+    }
+    let own = json!({"kind": "record", "ledger": "server", "index": session.issuance});
+    let pack = of_copy(&[copy], &session.trust, &own).unwrap();
+    let report = session.judged(&pack).unwrap();
+    assert!(report.blobs.is_empty() && report.certificates.is_empty());
 }

@@ -35,7 +35,7 @@ pub(super) fn places(bytes: &[u8], part: &[u8]) -> Vec<usize> {
 }
 
 /// Files below `dir`.
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn files(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(dir) else {
         return Vec::new();
     };
