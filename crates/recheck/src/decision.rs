@@ -271,7 +271,8 @@ impl Told {
             let Some(table) = resource.and_then(|column| estate.table_asked(action, column)) else {
                 continue;
             };
-            let is_named = |one: &Access| one.action == action && one.resource.as_ref() == Some(&table);
+            let is_named =
+                |one: &Access| one.action == action && one.resource.as_ref() == Some(&table);
             if accesses.iter().any(is_named) {
                 continue;
             }
