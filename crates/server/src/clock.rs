@@ -60,7 +60,7 @@ impl Known {
     }
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Seen {
     /// Of the first look, and of the last step that was taken.
     known: Option<Known>,
@@ -81,7 +81,11 @@ impl Clock {
     pub(crate) const fn by(read: ReadClock) -> Self {
         Self {
             read,
-            seen: Mutex::new(Seen::default()),
+            seen: Mutex::new(Seen {
+                known: None,
+                leapt: None,
+                stood: 0,
+            }),
         }
     }
 
