@@ -5,7 +5,7 @@
 //! by it.
 //!
 //! What it is at a start nobody here can know: a server may have stood still for months. The state takes such a leap only
-//! after a while (`state/clock.rs`).
+//! after a while (`state/clock.rs`). So a leap that stands for minutes ends the process: what starts it again believes it.
 
 use facts::{Finding, Timestamp};
 use ledger::Stamp;
@@ -125,7 +125,7 @@ impl Clock {
         .observed(time(shown.wall))
         .next(
             "set the clock of this machine, and the server goes on by itself; if it was wrong before and is right now, or \
-             the machine stood still, start the server again",
+             the machine stood still, start the server again, which ends by itself after two minutes",
         ))
     }
 
