@@ -8,7 +8,8 @@ use ledger_store::StoreError;
 pub enum Failure {
     /// Nobody: the store or the line to it has trouble, and the next round begins where this one ended.
     Again(Finding),
-    /// The operator. Nothing was replaced, and nothing is until the store says something else.
+    /// The operator. Nothing was replaced, and nothing is until the store says something else; but for a head whose proof
+    /// of being anchored the store refuses, which is there without it.
     Refused(Finding),
 }
 

@@ -194,15 +194,23 @@ impl Publisher {
             self.there = self.there.max(next.size);
             from = next.size;
             let before = held.size;
-            // INVARIANT: whoever finds a head there finds what vouches for it, or for a later one.
+            // INVARIANT: whoever finds a head there finds what vouches for it, or for a later one; but a store that does
+            // not let that be written keeps no head from being seen.
+            let mut refused = None;
             if next == *target {
-                self.send_anchor(target).await?;
+                match self.send_anchor(target).await {
+                    Err(Failure::Refused(finding)) => refused = Some(Failure::Refused(finding)),
+                    sent => sent?,
+                }
             }
             self.replace(&mut held, &next).await?;
             (self.tell)(Event::Published(next.size));
             // After the full tile and one later checkpoint.
             if before < next.size {
                 self.clean(before).await;
+            }
+            if let Some(refused) = refused {
+                return Err(refused);
             }
         }
     }

@@ -13,6 +13,8 @@ pub(crate) enum Deed {
     Silence,
     /// Something else is answered, and it does not arrive.
     Say(String),
+    /// It is forbidden, and does not arrive.
+    Forbid,
 }
 
 type Hook = Box<dyn FnMut(&str) -> Deed + Send>;
@@ -74,6 +76,11 @@ fn one(mut client: TcpStream, store: SocketAddr, hook: &Mutex<Hook>) -> Option<(
     };
     match deed {
         Deed::Lose => return None,
+        Deed::Forbid => {
+            let answer = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            client.write_all(answer.as_bytes()).ok()?;
+            return Some(());
+        }
         Deed::Say(answer) => {
             let head = format!(
                 "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",

@@ -319,3 +319,29 @@ fn what_vouches_for_a_head_stands_there_before_it() {
     );
     assert_eq!(anchor(), "after it was changed");
 }
+
+/// A store whose policy names the objects that may be written, and this one not, had no more heads.
+#[test]
+fn a_head_is_published_where_the_store_refuses_what_vouches_for_it() {
+    let Some(store) = store() else { return };
+    let between = Between::start(store.address);
+    let world = World::new();
+    let settings = world.settings(&between.endpoint());
+    let mut publisher = world.publisher(&settings);
+    between.decide(|line| match line.contains("/anchor") {
+        true => Deed::Forbid,
+        false => Deed::Pass,
+    });
+    for size in [3, 6] {
+        world.append(3, "unvouched");
+        publisher.vouch(Some(size.to_string()));
+        let refused = round(&mut publisher, &world.head()).unwrap_err();
+        assert!(matches!(refused, objects::Failure::Refused(_)), "{refused}");
+        let found = objects(&store);
+        assert!(!found.contains_key("anchor"));
+        assert_eq!(world.check(&found), Ok(size));
+    }
+    between.decide(|_| Deed::Pass);
+    assert_eq!(round(&mut publisher, &world.head()).unwrap(), 6);
+    assert_eq!(objects(&store)["anchor"], b"6");
+}
