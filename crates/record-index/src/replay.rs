@@ -286,7 +286,15 @@ impl<'a> Again<'a> {
             }
         };
         let change = match (one.who.allowed, decision.allow) {
-            (true, false) => Some(Change::Denied),
+            (true, false) => {
+                // It was answered when answers about columns did not ask their tables, and nothing is new. A statement's
+                // record has its table as well, which is judged by itself.
+                let before = match in_force {
+                    Some(in_force) => self.of_denied_table([proposed, in_force], &one, hops)?,
+                    None => false,
+                };
+                (!before).then_some(Change::Denied)
+            }
             (false, true) => match in_force {
                 // Without the estate in force nobody can say which part of a statement was denied.
                 None => Some(Change::Allowed),
@@ -321,6 +329,30 @@ impl<'a> Again<'a> {
             errors: decision.errors,
         });
         Ok(())
+    }
+
+    /// Whether it is to a column whose table each of these denies.
+    fn of_denied_table(
+        &mut self,
+        estates: [&Estate; 2],
+        one: &Use,
+        hops: &Hops,
+    ) -> Result<bool, Error> {
+        let (Ok(action), Ok(column)) = (one.who.action.parse(), one.who.resource.parse()) else {
+            return Ok(false);
+        };
+        for estate in estates {
+            let Some(table) = estate.table_asked(action, &column) else {
+                return Ok(false);
+            };
+            let mut of_table = one.clone();
+            of_table.who.resource = table.to_string();
+            match self.decide(estate, &of_table, hops)? {
+                Outcome::Decided(made) if !made.allow => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// Of one who acted for others: what each of them may do, and each delegation between them, as it was decided.

@@ -177,6 +177,19 @@ fn a_closed_table_denies_its_columns_when_they_are_decided_again() {
             "Column::\"shop/public/customers/id\""
         ]
     );
+    // Where it is closed already, nothing of a column is new: its table says it.
+    server.apply(&files, "uid:0");
+    let mut shut = server.site();
+    shut.join(gateway.site()).unwrap();
+    shut.catch_up().unwrap();
+    let replayed = replay(&shut, &closed, ALL).unwrap();
+    let denied = replayed.changed.iter();
+    let denied: Vec<&str> = denied.map(|one| one.resource.as_str()).collect();
+    assert!(
+        denied.contains(&"Table::\"shop/public/customers\"")
+            && !denied.iter().any(|one| one.starts_with("Column")),
+        "{denied:?}"
+    );
     // Nobody has what nobody can use.
     let found = unused(&site, &closed, ALL).unwrap();
     let had = found.grants.iter().any(|grant| {
