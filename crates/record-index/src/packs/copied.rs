@@ -19,7 +19,7 @@ use ledger::pack::{Question, Trust, contents};
 use ledger::{
     Checkpoint, Code as _, HexDigest, LedgerKey, NewestAnchors, Note, Record, RecordType,
 };
-use ledger_store::{Head, StoreError};
+use ledger_store::{Head, Pruned, StoreError};
 use spiffe_core::TrustDomain;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -88,6 +88,7 @@ impl Copied {
             trust.policy.is_some() && witnessed.checkpoint.origin == newest.checkpoint.origin
         });
         let head = cosigned.unwrap_or_else(|| newest.clone());
+        log.pruned().map_or(Ok(()), |pruned| Err(gone(pruned)))?;
         let mut read = Read::default();
         let root = log.each(newest.checkpoint.size, |index, bytes| {
             if let Ok(record) = Record::parse(bytes) {
@@ -245,6 +246,25 @@ fn none_in(folder: &Path) -> Error {
         .expected("the file `checkpoint` beside `tile`, or a mirror's `state`")
         .observed(folder.display().to_string())
         .next("put it there: whoever serves the tiles serves `checkpoint` beside them"),
+    )
+}
+
+/// Records are gone from the best of what was named.
+fn gone(pruned: Pruned) -> Error {
+    Error::refused(
+        Finding::new(
+            "RECORDS-PRUNED",
+            "this needs records of the server's ledger that are gone from every folder that was named",
+        )
+        .observed(format!(
+            "records 1 to {} were pruned by record {}",
+            pruned.minimum.saturating_sub(1),
+            pruned.record
+        ))
+        .next(
+            "name a copy of before the pruning, or the tiles of a mirror, as well: --folder SERVER,COPY; the `retention` \
+             record says in `policy` who has one (trilith ledger search --type retention)",
+        ),
     )
 }
 

@@ -194,6 +194,13 @@ async fn what_a_server_has_pruned_is_answered_from_a_copy_as_the_server_answered
         code(&pruned, &session.trust, &questions[0]),
         "RECORDS-PRUNED"
     );
+    // What it says to do is about the server's records, and not about what gateways have pruned.
+    let refused = of_copy(&pruned, &session.trust, &questions[0]).map(|pack| pack.len());
+    let next = refused.unwrap_err().finding().next.unwrap_or_default();
+    assert!(
+        next.contains("SERVER,COPY") && !next.contains("gateway"),
+        "{next}"
+    );
     // The folder of the ledger alone has no blobs, no certificates and no gateways.
     copy(&archive.join("ledger"), &session.path("alone"));
     let alone = vec![session.path("alone")];
