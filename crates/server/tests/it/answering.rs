@@ -3,7 +3,7 @@
 use crate::harness::{Fixture, estate};
 use estate::EstateFiles;
 use facts::{FactSet, Source, Timestamp, names};
-use ledger::body::{Coverage, Intent, SessionStart};
+use ledger::body::{Body as _, Coverage, Intent, SessionStart};
 use ledger::{Commitment, Decimal, EstateRef};
 use proto::v1;
 use serde_json::{Value, json};
