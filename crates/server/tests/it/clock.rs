@@ -136,17 +136,17 @@ async fn a_start_with_a_clock_that_is_ahead_is_over_with_the_next() {
 /// As where a clock that was behind at the start is set a while after: the server signed nothing until somebody came.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leap_that_stands_ends_the_server_and_its_next_start_believes_it() {
-    static BY: AtomicU64 = AtomicU64::new(0);
+    static BEHIND: AtomicU64 = AtomicU64::new(2 * HOUR);
     static PASSED: AtomicU64 = AtomicU64::new(0);
     let clock = || {
         let passed = PASSED.load(Ordering::SeqCst);
-        let mut reading = ahead(&BY);
-        reading.stamp.wall += passed;
+        let mut reading = server::system_clock();
+        reading.stamp.wall -= BEHIND.load(Ordering::SeqCst);
         reading.up += std::time::Duration::from_millis(passed);
         reading
     };
     let mut fixture = started(clock).await;
-    BY.store(2 * HOUR, Ordering::SeqCst);
+    BEHIND.store(0, Ordering::SeqCst);
     assert_eq!(fixture.status().await["signing"]["code"], "SERVER-CLOCK");
     PASSED.store(HOUR / 20, Ordering::SeqCst);
     let running = fixture.server.take().unwrap();
