@@ -2,7 +2,7 @@
 //!
 //! A clock that jumps ahead, for seconds and by a mistake, would have revocations forgotten and keys end that are good, and
 //! what follows from records stays so. Nothing is signed or recorded by it. One that goes back is followed: nothing ends
-//! by it.
+//! by it, and once it has stood there for minutes the next leap is judged from there.
 //!
 //! What it is at a start nobody here can know: a server may have stood still for months. The state takes such a leap only
 //! after a while (`state/clock.rs`). So a leap that stands for minutes ends the process: what starts it again believes it.
@@ -64,6 +64,8 @@ impl Known {
 struct Seen {
     /// Of the first look, and of the last step that was taken.
     known: Option<Known>,
+    /// Of the first look at a step back that it has gone on from since.
+    back: Option<Known>,
     /// Of the first look at a leap that it has gone on from since.
     leapt: Option<Known>,
     /// Milliseconds for which it has.
@@ -83,6 +85,7 @@ impl Clock {
             read,
             seen: Mutex::new(Seen {
                 known: None,
+                back: None,
                 leapt: None,
                 stood: 0,
             }),
@@ -157,16 +160,23 @@ impl Clock {
         };
         let before = *seen.known.get_or_insert(shown);
         let passed = before.passed(up);
+        let goes_on = |since: &Known| stamp.wall.abs_diff(since.passed(up)) <= AHEAD;
         if stamp.wall > passed.saturating_add(AHEAD) || stamp.wall < WRITTEN {
-            let goes_on = |since: &Known| stamp.wall.abs_diff(since.passed(up)) <= AHEAD;
+            seen.back = None;
             let since = seen.leapt.filter(goes_on).unwrap_or(shown);
             seen.leapt = (stamp.wall >= WRITTEN).then_some(since);
             seen.stood = seen.leapt.map_or(0, |since| up.saturating_sub(since.up));
             return (stamp, Some(passed));
         }
         (seen.leapt, seen.stood) = (None, 0);
-        if stamp.wall > passed && up.saturating_sub(before.up) >= AGAIN {
-            seen.known = Some(shown);
+        // It was ahead at the first look, and is set: from here on the next leap is judged.
+        let behind = passed > stamp.wall.saturating_add(AHEAD);
+        let since = seen.back.filter(goes_on).unwrap_or(shown);
+        seen.back = behind.then_some(since);
+        let settled = behind && up.saturating_sub(since.up) >= STOOD;
+        let stepped = stamp.wall > passed && up.saturating_sub(before.up) >= AGAIN;
+        if settled || stepped {
+            (seen.known, seen.back) = (Some(shown), None);
         }
         (stamp, None)
     }
@@ -241,6 +251,27 @@ mod tests {
         assert_eq!(at(&clock, START - HOUR, 8), Ok(()));
         assert_eq!(at(&clock, START, 9), Ok(()));
         assert_eq!(at(&clock, START + HOUR, 10), Err(START + 3));
+    }
+
+    /// A clock that was ahead at the start left room for the next leap, once it was set.
+    #[test]
+    fn a_clock_that_stays_back_is_what_the_next_leap_is_judged_by() {
+        let clock = Clock::by(shown);
+        let right = |up: u64| START + up;
+        assert_eq!(at(&clock, right(0) + 2 * HOUR, 0), Ok(()));
+        for up in [1, STOOD, STOOD + 1] {
+            assert_eq!(at(&clock, right(up), up), Ok(()));
+        }
+        let up = STOOD + 2;
+        assert_eq!(at(&clock, right(up) + HOUR, up), Err(right(up)));
+        assert_eq!(at(&clock, right(up + 1), up + 1), Ok(()));
+        // One that is back for a moment again and again is not set.
+        let clock = Clock::by(shown);
+        assert_eq!(at(&clock, right(0), 0), Ok(()));
+        for up in [1, STOOD + 2, 2 * STOOD] {
+            assert_eq!(at(&clock, right(up) - HOUR, up), Ok(()));
+            assert_eq!(at(&clock, right(up + 1), up + 1), Ok(()));
+        }
     }
 
     /// A clock that was behind at the start and was set stopped the server until somebody came.

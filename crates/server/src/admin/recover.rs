@@ -31,7 +31,13 @@ pub(super) async fn recover(
     let reason = reason::whole(&request.reason)?;
     let (by, server) = (admitted.name(), core.authority.server_id().to_string());
     let stays = core.journal.reader().head();
-    let mut drafts = vec![act(admitted, &format!("recovery: {reason}"))?];
+    let mut drafts = Vec::new();
+    // First, as of every run: from there the state judges the clock of what follows.
+    let unstarted = unstarted(core).clone();
+    if let Some(start) = &unstarted {
+        drafts.push(draft(start.record().actor(&server, "self"))?);
+    }
+    drafts.push(act(admitted, &format!("recovery: {reason}"))?);
     let mut given_up = Vec::new();
     for head in blocked.heads() {
         given_up.push(json!({
@@ -49,10 +55,6 @@ pub(super) async fn recover(
         detail: format!("{reason}; {finding}").chars().take(2_048).collect(),
     };
     drafts.push(draft(gap.record().actor(&by, admitted.auth))?);
-    let unstarted = unstarted(core).clone();
-    if let Some(start) = &unstarted {
-        drafts.push(draft(start.record().actor(&server, "self"))?);
-    }
     let (keys, waiting): (Vec<_>, Vec<_>) = core.unrecorded.all().into_iter().unzip();
     let recorded = keys.len();
     drafts.extend(waiting);
