@@ -17,7 +17,7 @@ const CHUNK: u64 = 4_096;
 const DISORDER_MS: u64 = 60_000;
 /// The first of January of 2026: what is of before it was made under a clock that nobody had set, as nothing wrote
 /// records then.
-const EARLIEST_MS: u64 = 1_767_225_600_000;
+pub const EARLIEST_MS: u64 = 1_767_225_600_000;
 
 /// Of a ledger's first records, counted from the first one on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -44,7 +44,7 @@ mod retention;
 mod segment;
 mod tiler;
 
-pub use age::Old;
+pub use age::{EARLIEST_MS, Old};
 pub use append::{Append, AppendMany, Committed};
 pub use blobs::{Blobs, Intended};
 pub use disk::{Disk, DiskFile, RealDisk, read_file, read_whole, replace};

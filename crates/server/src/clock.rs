@@ -31,8 +31,8 @@ const AGAIN: u64 = 60 * 60 * 1000;
 /// A leap that the clock has gone on from for so long, as time does, ends the server: it was set right, it seems, and at a
 /// start it is believed.
 const STOOD: u64 = 2 * 60 * 1000;
-/// 2026, when this was written. A machine without a battery begins in 1970.
-const WRITTEN: u64 = 1_767_225_600_000;
+/// Nothing was recorded before. A machine without a battery begins in 1970.
+const WRITTEN: u64 = ledger_store::EARLIEST_MS;
 
 /// The clocks of this machine.
 #[must_use]

@@ -111,7 +111,12 @@ async fn evict_known(
         verdict = verdict.estate(estate);
     }
     let verdict = core.by_server(verdict)?;
-    record(core, &known, vec![verdict], revocation).await?;
+    if record(core, &known, vec![verdict], revocation)
+        .await?
+        .is_some()
+    {
+        naming.recorded().await;
+    }
     core.metrics.evictions.get_or_create(&Code { code }).inc();
     Ok(())
 }

@@ -7,7 +7,7 @@
 mod clock;
 mod counted;
 mod delegations;
-pub(crate) mod erased;
+mod erased;
 mod fold;
 mod gateways;
 

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn where_somebody_else_listens_is_nobodys() {
+    fn a_port_is_held_while_its_process_lives() {
         let port = free().unwrap().port();
         let name = Name::from_abstract_name(format!("trilith-test-port-{port}")).unwrap();
         assert!(UnixListener::bind_addr(&name).is_err(), "it is not held");

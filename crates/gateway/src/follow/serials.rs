@@ -141,8 +141,8 @@ mod tests {
         let mut serials = three();
         serials.add("b".to_owned(), 2, 400);
         serials.limit(6);
-        let b = |kept: &Kept| kept.0 == "b" || kept.0 == "c";
-        let kept: Vec<Kept> = serials.kept().into_iter().filter(b).collect();
+        let limited = |kept: &Kept| kept.0 == "b" || kept.0 == "c";
+        let kept: Vec<Kept> = serials.kept().into_iter().filter(limited).collect();
         assert_eq!(kept, [("b".to_owned(), 6, 400), ("c".to_owned(), 6, 200)]);
     }
 }

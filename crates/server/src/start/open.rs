@@ -349,7 +349,9 @@ fn unnamed(blobs: &Blobs, reader: &Reader) -> Result<u64, StartError> {
     };
     let mut unnamed: HashMap<Vec<u8>, u64> = HashMap::new();
     for one in &intended {
-        unnamed.insert(one.sha256.to_string().into_bytes(), one.from);
+        let from = unnamed.entry(one.sha256.to_string().into_bytes());
+        let from = from.or_insert(one.from);
+        *from = one.from.max(*from);
     }
     while index < size && !unnamed.is_empty() {
         index = reader.next_there(index);

@@ -283,7 +283,7 @@ fn length(reader: &Reader, needed: &needed::Needed) -> Result<u64, StoreError> {
     })
 }
 
-fn wide(length: usize) -> u64 {
+pub(super) fn wide(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
@@ -345,6 +345,6 @@ fn not_copied(minimum: u64, what: String) -> StartError {
                 "the first {minimum} records in a folder that --copy names, or at one of `witnesses.mirrors`, which is asked for them"
             ))
             .observed(what)
-            .next("copy `ledger`, `blobs`, `certificates` and `mirrors` of the data directory elsewhere, and name the folder with --copy FOLDER; or see to it that the mirror answers, and let the server run until it has cosigned"),
+            .next("copy `ledger`, `blobs`, `certificates`, `mirrors` and `witnessed` of the data directory elsewhere, and name the folder with --copy FOLDER; or see to it that the mirror answers, and let the server run until it has cosigned"),
     )
 }

@@ -1,7 +1,7 @@
 //! `trilith server snapshot` and `trilith server rebuild-state`: the state as a blob that the ledger names, and back.
 
 use super::open::{self, Base, Opened, Opening, StartError};
-use super::{Rebuilt, serve};
+use super::{Rebuilt, prune, serve};
 use crate::config::Config;
 use crate::cosign::Shown;
 use crate::needed;
@@ -99,9 +99,10 @@ pub(super) fn make(opened: &Opened) -> Result<RecordBuilder, StartError> {
     let state = &opened.state;
     let root = opened.ledger.reader().root(state.applied())?;
     let bytes = snapshots::bytes_of(state);
-    let wide = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
     let blob = opened.blobs.put(&bytes).map_err(|error| match error {
-        StoreError::BlobTooLarge { length, limit } => too_large(wide(length), wide(limit)),
+        StoreError::BlobTooLarge { length, limit } => {
+            too_large(prune::wide(length), prune::wide(limit))
+        }
         error => error.into(),
     })?;
     Ok(snapshots::record(state, root, blob))
@@ -393,18 +394,16 @@ fn kept_beside(
     let Some(pruned) = reader.pruned() else {
         return Ok(());
     };
-    if !restore {
-        checked.unkept = needed::lacking(needed::roots(state), reader)
-            .into_iter()
-            .next();
-        return Ok(());
-    }
     let read = |index| match reader.record(index) {
         Err(StoreError::Pruned { .. }) => copy.record(index).map(Some),
         read => Ok(Some(read?)),
     };
     let needed = needed::rested_on(state, reader.size(), pruned.minimum, read)?;
     let lacking = needed::lacking(needed, reader);
+    if !restore {
+        checked.unkept = lacking.into_iter().next();
+        return Ok(());
+    }
     if lacking.is_empty() {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 
 use super::State;
 use ledger::body::{Erasure, Retention, Snapshot};
-pub(crate) use ledger::pack::contents;
+use ledger::pack::contents;
 use ledger::{HexDigest, Record, RecordError};
 use store::{Change, MetaRow};
 

@@ -88,9 +88,10 @@ async fn by_a_clock_that_leaps_ahead_nothing_is_signed_or_forgotten() {
     let bundle = other.joined.bundle.clone().unwrap();
     assert!(is_listed(&fixture, &svid.certificate_chain, &bundle));
     machine.sync().await.unwrap();
-    while fixture.records(&["revocation"]).await.len() < 2 {
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-    }
+    crate::recovering::until("both cuts are recorded", async || {
+        fixture.records(&["revocation"]).await.len() == 2
+    })
+    .await;
     fixture.stop().await;
     let config = config(fixture.dir.path());
     let kept = server::state_digest(&config).unwrap();

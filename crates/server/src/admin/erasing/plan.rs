@@ -4,7 +4,7 @@
 use crate::core::Core;
 use crate::erase::Marked;
 use crate::refusal::Refusal;
-use crate::state::{State, erased};
+use crate::state::State;
 use estate::{Estate, EstateFiles};
 use facts::{Finding, names};
 use ledger::body::{AssumeRefused, ErasedItem, EstateVersion, Issuance, Proof, Verdict};
@@ -244,7 +244,7 @@ fn asks_for(record: &Record) -> Vec<HexDigest> {
         .into_iter()
         .map(|(_, sha256)| sha256)
         .collect();
-    if let Ok(contents) = erased::contents(record) {
+    if let Ok(contents) = ledger::pack::contents(record) {
         asked.extend(contents);
     }
     asked
