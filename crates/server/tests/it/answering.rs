@@ -1,10 +1,11 @@
 //! What live answers rest on: the record of the estate that gave them, and the facts of whoever is the identity now.
 
+use crate::certificates::{intent, session_start};
 use crate::harness::{Fixture, estate};
 use estate::EstateFiles;
 use facts::{FactSet, Source, Timestamp, names};
-use ledger::body::{Body as _, Coverage, Intent, SessionStart};
-use ledger::{Commitment, Decimal, EstateRef};
+use ledger::body::Body as _;
+use ledger::{Commitment, EstateRef};
 use proto::v1;
 use serde_json::{Value, json};
 
@@ -135,31 +136,8 @@ async fn a_recorded_decision_says_who_stood_behind_its_facts_while_that_is_kept(
     let mut sync = machine.sync().await.unwrap();
     sync.ask("w1", &job(), Vec::new()).await.unwrap();
     let (issuance, issued) = fixture.records(&["issuance"]).await.pop().unwrap();
-    let start = SessionStart {
-        session: "s1".to_owned(),
-        spiffe_id: JOB.to_owned(),
-        serial: issued["body"]["serial"].as_str().unwrap().to_owned(),
-        issuance: Some(Decimal(issuance)),
-        resource: "postgres:notes".to_owned(),
-        role: "r".to_owned(),
-        application: "psql".to_owned(),
-        claimed_on_behalf_of: Vec::new(),
-        on_behalf_of: Vec::new(),
-    };
-    let intent = Intent {
-        session: "s1".to_owned(),
-        statement: "f".to_owned(),
-        actions: serde_json::from_value(json!([
-            {"action": "select", "resources": ["Table::\"notes/public/mine\""]}
-        ]))
-        .unwrap(),
-        decision: "s1.1".to_owned(),
-        policies: vec!["jobs read notes".to_owned()],
-        coverage: Coverage::Complete,
-        more_policies: None,
-        claimed_on_behalf_of: Vec::new(),
-        on_behalf_of: Vec::new(),
-    };
+    let start = session_start(JOB, "notes", (issuance, &issued));
+    let intent = intent("notes/public/mine", "jobs read notes");
     let estate = EstateRef {
         version: applied["version"].as_str().unwrap().parse().unwrap(),
         index: applied["index"].as_u64().unwrap(),

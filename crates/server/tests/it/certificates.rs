@@ -67,31 +67,8 @@ impl Session {
         if begun {
             recording.begin();
         }
-        let start = SessionStart {
-            session: "s1".to_owned(),
-            spiffe_id: API.to_owned(),
-            serial: issued["body"]["serial"].as_str().unwrap().to_owned(),
-            issuance: Some(Decimal(issuance)),
-            resource: "postgres:shop".to_owned(),
-            role: "r".to_owned(),
-            application: "psql".to_owned(),
-            claimed_on_behalf_of: Vec::new(),
-            on_behalf_of: Vec::new(),
-        };
-        let intent = Intent {
-            session: "s1".to_owned(),
-            statement: "f".to_owned(),
-            actions: serde_json::from_value(json!([
-                {"action": "select", "resources": ["Table::\"shop/public/cards\""]}
-            ]))
-            .unwrap(),
-            decision: "s1.1".to_owned(),
-            policies: vec!["payments reads cards".to_owned()],
-            coverage: Coverage::Complete,
-            more_policies: None,
-            claimed_on_behalf_of: Vec::new(),
-            on_behalf_of: Vec::new(),
-        };
+        let start = session_start(API, "shop", (issuance, &issued));
+        let intent = intent("shop/public/cards", "payments reads cards");
         recording.append(API, start.record());
         let seq = recording.append(API, intent.record().estate(estate));
         let outcome = Outcome {
@@ -262,5 +239,42 @@ async fn the_certificate_of_a_session_is_that_of_its_issuance() {
         reader.trust.x509_authorities = roots;
         let failure = reader.judged(&whole).unwrap_err();
         assert_eq!(failure.code, "PACK-CERTIFICATE");
+    }
+}
+
+/// The session `s1` to a database, with the certificate of this issuance.
+pub(crate) fn session_start(
+    spiffe_id: &str,
+    database: &str,
+    (issuance, issued): (u64, &serde_json::Value),
+) -> SessionStart {
+    SessionStart {
+        session: "s1".to_owned(),
+        spiffe_id: spiffe_id.to_owned(),
+        serial: issued["body"]["serial"].as_str().unwrap().to_owned(),
+        issuance: Some(Decimal(issuance)),
+        resource: format!("postgres:{database}"),
+        role: "r".to_owned(),
+        application: "psql".to_owned(),
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
+    }
+}
+
+/// Its first statement: it reads a table, since this policy allows it.
+pub(crate) fn intent(table: &str, policy: &str) -> Intent {
+    Intent {
+        session: "s1".to_owned(),
+        statement: "f".to_owned(),
+        actions: serde_json::from_value(json!([
+            {"action": "select", "resources": [format!("Table::\"{table}\"")]}
+        ]))
+        .unwrap(),
+        decision: "s1.1".to_owned(),
+        policies: vec![policy.to_owned()],
+        coverage: Coverage::Complete,
+        more_policies: None,
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
     }
 }
