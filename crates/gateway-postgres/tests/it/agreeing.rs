@@ -2,6 +2,7 @@
 //! touch them: over estates of any policies about tables and columns.
 
 use crate::client::Client;
+use crate::columns::RESOURCES;
 use crate::world::{World, estate, skipped};
 use estate::{Access, Action, Estate, EstateFiles, Request, ResourceRef};
 use facts::{FactSet, Timestamp};
@@ -16,28 +17,6 @@ const COLUMNS: [(&str, &str); 4] = [
     ("orders", "id"),
     ("orders", "note"),
 ];
-
-const RESOURCES: &str = r#"
-[[database]]
-name = "shop"
-[[database.schema]]
-name = "public"
-[[database.schema.table]]
-name = "cards"
-classification = "public"
-[[database.schema.table.column]]
-name = "id"
-[[database.schema.table.column]]
-name = "number"
-classification = "pii"
-[[database.schema.table]]
-name = "orders"
-classification = "internal"
-[[database.schema.table.column]]
-name = "id"
-[[database.schema.table.column]]
-name = "note"
-"#;
 
 fn policy(number: usize, random: &mut Random) -> String {
     let mut of = |choices: &[&'static str]| choices[random.below(choices.len())];

@@ -10,7 +10,7 @@ use record_index::{Asked, Filter, Page, Site};
 use std::ops::ControlFlow;
 
 /// `pii` is the number of a card, and no more the whole table.
-const RESOURCES: &str = r#"
+pub(crate) const RESOURCES: &str = r#"
 [[database]]
 name = "shop"
 [[database.schema]]
